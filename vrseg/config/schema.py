@@ -1,0 +1,260 @@
+"""Every key of the configuration, its default and what it does. Frozen, closed to unknown keys."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from vrseg.config.quantity import Amount, Duration
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+Task = Literal["segment", "matte", "detect", "instances", "keypoints"]
+View = Literal["overlay", "mask", "matte", "green", "blur", "none", "alpha-pack"]
+Listen = Annotated[str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}$")]
+DeviceName = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+
+
+class Section(BaseModel):
+    """A part of the configuration."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+
+
+class InputDescription(Section):
+    """What the network expects. Keys left out are read from the ONNX file or take the task's usual value."""
+
+    width: Annotated[int, Field(ge=8, le=8192)] | None = None
+    """Pixels; only needed when the ONNX file leaves it open."""
+    height: Annotated[int, Field(ge=8, le=8192)] | None = None
+    """Pixels; as `width`."""
+    layout: Literal["nchw", "nhwc"] | None = None
+    """Order of the dimensions; read from the ONNX file when it is clear."""
+    color: Literal["rgb", "bgr"] = "rgb"
+    """Order of the channels."""
+    dtype: Literal["uint8", "float16", "float32"] | None = None
+    """Read from the ONNX file."""
+    scale: float = 1 / 255
+    """Pixels 0 to 255 are multiplied by this, then `mean` is subtracted and the rest divided by `std`."""
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """In the order of `color`."""
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """In the order of `color`."""
+    fit: Literal["stretch", "letterbox"] = "stretch"
+    """How a frame of another shape is brought to the input's size."""
+    anchor: Literal["center", "top-left"] = "center"
+    """Where the picture lies in a letterbox."""
+    pad: Annotated[int, Field(ge=0, le=255)] = 0
+    """Grey value around the picture in a letterbox, before normalisation."""
+
+
+class OutputDescription(Section):
+    """How to read what the network says."""
+
+    decode: Literal["probability", "logits", "softmax", "yolox", "yolov5", "yolov8", "end2end"] | None = None
+    """`probability`: 0 to 1; `logits`: before sigmoid or softmax; `softmax`: probabilities over channels; the YOLO
+    families; `end2end`: boxes, scores and classes after NMS."""
+    names: tuple[str, ...] | None = None
+    """Outputs to use, in the order of the decoding; all when left out."""
+
+
+class ClassDescription(Section):
+    """One class of a model."""
+
+    name: str
+    """Shown on boxes and written to results."""
+    color: Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")] | None = None
+    """`#rrggbb`; a palette's colour when left out."""
+    background: bool = False
+    """True for the class that is nothing: it is never coloured."""
+
+
+class Thresholds(Section):
+    """What counts as seen."""
+
+    mask: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Foreground where the probability exceeds this (models with one class)."""
+    score: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """Boxes below are dropped."""
+    iou: Annotated[float, Field(gt=0, le=1)] = 0.45
+    """Boxes of one class that overlap more are one object."""
+    max_boxes: Annotated[int, Field(ge=1, le=10000)] = 300
+    """Best boxes kept per frame."""
+
+
+class ModelDescription(Section):
+    """What a model is. Lives in a YAML file beside the ONNX file, or in the configuration, which wins."""
+
+    task: Task | None = None
+    """What it does."""
+    input: InputDescription = InputDescription()
+    """See InputDescription."""
+    output: OutputDescription = OutputDescription()
+    """See OutputDescription."""
+    classes: tuple[ClassDescription | str, ...] = ()
+    """In the order of the network's channels or class numbers."""
+    thresholds: Thresholds = Thresholds()
+    """See Thresholds."""
+    licence: str | None = None
+    """SPDX identifier of the weights' licence."""
+    title: str | None = None
+    """What people call it."""
+    origin: str | None = None
+    """Where it came from."""
+
+
+class Batching(Section):
+    """How frames of all streams are gathered for one inference call."""
+
+    max_size: Annotated[int, Field(ge=1, le=256)] = 8
+    """Frames per call at most; 1 where the model's batch is fixed at 1."""
+    max_delay: Duration = 0.005
+    """A partial batch goes when its oldest frame has waited this long."""
+
+
+class Model(ModelDescription):
+    """A network that streams can use."""
+
+    path: str
+    """An ONNX file, relative to the configuration; `demo` is the embedded demo model."""
+    precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
+    """What it computes in. The CPU computes fp32, or bf16 with OpenVINO where an accuracy gate passes."""
+    engine: Literal["auto", "onnxruntime", "openvino"] = "auto"
+    """`auto` takes ONNX Runtime on the CPU."""
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
+    """Threads of one inference call on the CPU; 0 chooses for the machine."""
+    batch: Batching = Batching()
+    """See Batching."""
+
+
+class Reconnect(Section):
+    """When and how often a lost stream is tried again."""
+
+    initial: Duration = 0.5
+    """Wait before the first new try."""
+    max: Duration = 30.0
+    """The wait doubles up to this."""
+    jitter: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Each wait is varied by up to this share, so that many cameras do not come back at once."""
+    attempts: Annotated[int, Field(ge=0)] = 0
+    """Give up after so many failed tries in a row; 0 never gives up."""
+
+
+class SourceSection(Section):
+    """Where the video comes from."""
+
+    uri: str
+    """A file, a folder of images, rtsp://, rtmp://, srt://, http(s)://, /dev/video0, or synthetic:WIDTHxHEIGHT@FPS."""
+    transport: Literal["tcp", "udp"] = "tcp"
+    """For RTSP."""
+    open_timeout: Duration = 10.0
+    """Give up connecting after this."""
+    stall_timeout: Duration = 10.0
+    """The stream is lost when no frame was decoded for this long."""
+    realtime: bool = False
+    """Read a file at its own speed, as if it were a camera; late frames are dropped."""
+    loop: bool = False
+    """Start a file again at its end."""
+    reconnect: Reconnect = Reconnect()
+    """See Reconnect."""
+
+
+class Queue(Section):
+    """Decoded frames that wait for the model."""
+
+    size: Annotated[int, Field(ge=1, le=256)] = 4
+    """Frames."""
+    policy: Literal["auto", "block", "drop_oldest", "drop_newest"] = "auto"
+    """When full. `auto`: `drop_oldest` for live sources, `block` for files."""
+    max_age: Duration = 0.5
+    """Live frames older than this are dropped wherever they wait; 0 keeps them. Never applies with `block`."""
+
+
+class Output(Section):
+    """One encoded video output."""
+
+    uri: str
+    """A file (.mp4, .mkv, .mov, .ts), which may hold strftime fields, or rtsp://, rtmp://, srt://."""
+    codec: Literal["h264", "hevc", "av1"] = "h264"
+    """What it is compressed with."""
+    encoder: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]+$")] = "auto"
+    """`auto`, or an FFmpeg encoder such as libx264."""
+    bitrate: Amount | None = None
+    """Bits per second; constant quality when left out."""
+    quality: Annotated[int, Field(ge=0, le=63)] | None = None
+    """CRF; the encoder's usual value when left out."""
+    preset: str | None = None
+    """The encoder's own preset name or number."""
+    gop: Duration = 2.0
+    """Time between key frames; a killed process loses at most this much of a recording."""
+    latency: Literal["auto", "live", "normal"] = "auto"
+    """`live` sends each frame at once; `auto` is `live` for live sources."""
+    segment: Duration | None = None
+    """Start a new file this often, at a key frame; the name needs strftime fields."""
+    keep: Duration | None = None
+    """Delete segments older than this."""
+
+
+class ResultOutput(Section):
+    """Where results go as data."""
+
+    uri: str
+    """A .jsonl file, or `-` for standard output."""
+    masks: Literal["none", "rle"] = "none"
+    """`rle` writes each class's mask as run lengths."""
+
+
+class VrSection(Section):
+    """How a stereo picture is laid out."""
+
+    layout: Literal["mono", "sbs", "tb"] = "sbs"
+    """Side by side or top and bottom."""
+    projection: Literal["rectilinear", "half_equirect", "fisheye"] = "half_equirect"
+    """How each eye's picture is mapped."""
+    fov: Annotated[float, Field(gt=0, le=360)] = 180.0
+    """Degrees."""
+
+
+class Stream(Section):
+    """One video: where it comes from, what looks at it, where it goes."""
+
+    source: SourceSection
+    """See SourceSection."""
+    queue: Queue = Queue()
+    """See Queue."""
+    model: Name | None = None
+    """A name under `models`; without one, frames pass through unseen."""
+    view: View = "overlay"
+    """What the output shows."""
+    opacity: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Of the colours in `overlay`."""
+    outputs: tuple[Output, ...] = ()
+    """Encoded video."""
+    results: tuple[ResultOutput, ...] = ()
+    """Data."""
+    vr: VrSection | None = None
+    """Stereo layout; a flat picture when left out."""
+
+
+class Server(Section):
+    """The HTTP port: metrics, health, status."""
+
+    listen: Listen = "127.0.0.1:9090"
+    """Address and port; port 0 takes a free one."""
+    token: str | None = None
+    """Bearer token; needed when `listen` is not a loopback address."""
+
+
+class Config(Section):
+    """The whole file."""
+
+    device: DeviceName = "auto"
+    """`auto`, `cpu`, `cuda` or `cuda:1`."""
+    models: dict[Name, Model] = {}
+    """By name."""
+    streams: dict[Name, Stream] = {}
+    """By name."""
+    server: Server = Server()
+    """See Server."""
+    drain_timeout: Duration = 5.0
+    """After SIGTERM, time for frames on their way and for file trailers."""
