@@ -1,0 +1,56 @@
+"""Addresses of sources and outputs: their kind, and how they are shown to people (never with credentials)."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, TypeAlias
+from urllib.parse import urlsplit
+
+Scheme: TypeAlias = Literal["file", "rtsp", "rtmp", "srt", "http", "v4l2", "synthetic"]
+
+_SCHEMES: dict[str, Scheme] = {
+    "file": "file",
+    "rtsp": "rtsp",
+    "rtsps": "rtsp",
+    "rtmp": "rtmp",
+    "rtmps": "rtmp",
+    "srt": "srt",
+    "http": "http",
+    "https": "http",
+    "v4l2": "v4l2",
+    "synthetic": "synthetic",
+}
+LIVE: frozenset[Scheme] = frozenset({"rtsp", "rtmp", "srt", "v4l2"})
+"""Kinds that cannot wait. HTTP is live only when what it serves has no end; see `source.http`."""
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/?#\s\"']*@")
+_SECRET_PARAMETER = re.compile(
+    r"(?i)\b(passphrase|password|passwd|pass|token|key|secret|auth|signature|streamid)=[^&\s\"']+"
+)
+
+
+def scheme_of(uri: str) -> Scheme | None:
+    """Tell what kind of address `uri` is; a plain path is a `file`; None for an unknown scheme."""
+    if uri.startswith("/dev/video"):
+        return "v4l2"
+    head, separator, _ = uri.partition(":")
+    if not separator or "/" in head or not head.isascii():
+        return "file"
+    if uri.startswith(f"{head}://") or head.lower() == "synthetic":
+        return _SCHEMES.get(head.lower())
+    return "file"
+
+
+def local_path(uri: str) -> str:
+    """Strip `file://` and `v4l2://` from an address of a local thing."""
+    return uri.removeprefix("file://").removeprefix("v4l2://")
+
+
+def redact(text: str) -> str:
+    """Hide user names, passwords and secret parameters of every address within `text`."""
+    return _SECRET_PARAMETER.sub(r"\1=***", _CREDENTIALS.sub("***@", text))
+
+
+def has_credentials(uri: str) -> bool:
+    """Tell whether the address itself carries a user name or a password."""
+    return "@" in urlsplit(uri).netloc
