@@ -1,0 +1,204 @@
+"""Frames into packets with FFmpeg's software encoders (x264, x265, SVT-AV1), through PyAV."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from typing import TYPE_CHECKING, cast
+
+import av
+import structlog
+from av.codec.context import Flags
+from av.error import FFmpegError
+from av.video.frame import PictureType
+
+from vrseg.av_errors import describe
+from vrseg.encode.canvas import Canvas, even
+from vrseg.encode.settings import ENCODERS, EncodeSettings, encoder_options, thread_count
+from vrseg.errors import ConfigError, MediaError
+from vrseg.frame import EncodedFormat, EncodedPacket
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from av.video.codeccontext import VideoCodecContext
+
+    from vrseg.frame import Frame
+
+_DIRECT_FORMATS = frozenset({"yuv420p", "yuvj420p", "nv12"})
+"""8-bit 4:2:0. Everything else is brought to yuv420p, which every player shows."""
+
+_USUAL_FRAME_RATE = Fraction(25)
+
+_log = structlog.get_logger(__name__)
+
+
+class PyavEncoder:
+    """Stage[Frame, EncodedPacket] on the CPU.
+
+    pts and time base of the first frame's clock are kept exactly, frame intervals may vary. Packets carry no parameter
+    sets: those are in `EncodedFormat.extradata`, so that one encoder can feed any kind of container. The first frame
+    fixes size, format and colour; later frames of another size are scaled and padded with black to fit. A last odd row
+    or column is cut off.
+
+    Raises:
+        ConfigError: from `open`, this FFmpeg lacks the encoder; from the first `process`, the encoder refuses the
+            settings or the size.
+        MediaError: the encoder failed in the middle of the stream.
+    """
+
+    def __init__(self, settings: EncodeSettings) -> None:
+        self._settings = settings
+        self._encoder = ""
+        self._work: _Work | None = None
+
+    def open(self) -> None:
+        self._encoder = choose_encoder(self._settings)
+        # SVT-AV1 reads its log level from the environment only; 1 keeps errors and drops a page per encoder.
+        os.environ.setdefault("SVT_LOG", "1")
+
+    def process(self, frame: Frame, /) -> Iterable[EncodedPacket]:
+        if self._work is None:
+            self._work = _start(self._encoder, self._settings, frame)
+        return self._work.encode(frame)
+
+    def flush(self) -> Iterable[EncodedPacket]:
+        return [] if self._work is None else self._work.drain()
+
+    def close(self) -> None:
+        self._work = None
+
+
+def choose_encoder(settings: EncodeSettings) -> str:
+    """Name the FFmpeg encoder for `settings`.
+
+    Raises:
+        ConfigError: this FFmpeg has no such encoder, or it makes another codec.
+    """
+    candidates = ENCODERS[settings.codec] if settings.encoder == "auto" else (settings.encoder,)
+    for name in candidates:
+        codec = _encoder_named(name)
+        if codec is None:
+            continue
+        if codec.canonical_name != settings.codec:
+            raise ConfigError(f"encoder {name} makes {codec.canonical_name}, not {settings.codec}: change one of them")
+        return codec.name
+    has = ", ".join(name for name in ENCODERS[settings.codec] if _encoder_named(name)) or "none"
+    raise ConfigError(f"this FFmpeg has no encoder {' or '.join(candidates)}; for {settings.codec} it has: {has}")
+
+
+def _encoder_named(name: str) -> av.Codec | None:
+    try:
+        return av.Codec(name, "w")
+    except ValueError:
+        return None
+
+
+def _start(encoder: str, settings: EncodeSettings, frame: Frame) -> _Work:
+    """Open the encoder for the size, format, colour and clock of the stream's first frame."""
+    picture: av.VideoFrame = frame.picture
+    context = cast("VideoCodecContext", av.CodecContext.create(encoder, "w"))
+    context.width, context.height = even(frame.width), even(frame.height)
+    context.pix_fmt = _pixel_format(context, picture)
+    context.time_base = frame.time_base
+    context.framerate = rate = _frame_rate(settings, frame)
+    context.gop_size = max(1, round(settings.gop_s * rate))
+    context.color_range, context.colorspace = picture.color_range, picture.colorspace
+    context.color_primaries, context.color_trc = picture.color_primaries, picture.color_trc
+    context.thread_count = thread_count(settings)
+    context.flags |= Flags.global_header
+    if settings.bitrate is not None:
+        context.bit_rate = settings.bitrate
+    if settings.live:
+        context.max_b_frames = 0
+    context.options = encoder_options(encoder, settings)
+    try:
+        context.open()
+    except (FFmpegError, ValueError) as error:
+        raise ConfigError(
+            f"encoder {encoder} refuses {context.width}x{context.height} with {context.options}: {describe(error)}"
+        ) from error
+    return _Work(context, settings, frame, rate)
+
+
+def _pixel_format(context: VideoCodecContext, picture: av.VideoFrame) -> str:
+    own = picture.format.name
+    accepted = {offered.name for offered in context.codec.video_formats or ()}
+    return own if own in _DIRECT_FORMATS & accepted else "yuv420p"
+
+
+def _frame_rate(settings: EncodeSettings, frame: Frame) -> Fraction:
+    if settings.frame_rate:
+        return settings.frame_rate
+    if frame.duration:
+        return (1 / (frame.duration * frame.time_base)).limit_denominator(1001)
+    return _USUAL_FRAME_RATE
+
+
+class _Work:
+    """One open encoder."""
+
+    def __init__(self, context: VideoCodecContext, settings: EncodeSettings, first: Frame, rate: Fraction) -> None:
+        self._context = context
+        self._canvas = Canvas(context.width, context.height, context.pix_fmt or "yuv420p")
+        self._time_base = first.time_base
+        self._usual_duration = max(1, round(1 / (rate * first.time_base)))
+        self._gop = settings.gop_s / first.time_base
+        self._next_key_pts: float = first.pts
+        self._last_pts: int | None = None
+        self._durations: dict[int, int] = {}
+        self._format = EncodedFormat(
+            codec=settings.codec,
+            width=context.width,
+            height=context.height,
+            time_base=first.time_base,
+            frame_rate=rate,
+            rotation_deg=first.rotation_deg,
+            extradata=context.extradata or b"",
+        )
+
+    def encode(self, frame: Frame) -> list[EncodedPacket]:
+        picture = self._canvas.place(frame.picture)
+        picture.pts = pts = self._pts(frame)
+        picture.time_base = self._time_base
+        picture.pict_type = self._picture_type(pts)
+        self._durations[pts] = self._rescale(frame.duration, frame.time_base) or self._usual_duration
+        return list(self._packets(picture))
+
+    def drain(self) -> list[EncodedPacket]:
+        return list(self._packets(None))
+
+    def _packets(self, picture: av.VideoFrame | None) -> Iterator[EncodedPacket]:
+        try:
+            packets = self._context.encode(picture)
+        except FFmpegError as error:
+            raise MediaError(f"encoder {self._context.name} failed: {describe(error)}") from error
+        for packet in packets:
+            pts = packet.pts or 0
+            yield EncodedPacket(
+                format=self._format,
+                data=bytes(packet),
+                pts=pts,
+                dts=pts if packet.dts is None else packet.dts,
+                duration=self._durations.pop(pts, self._usual_duration),
+                key=packet.is_keyframe,
+            )
+
+    def _picture_type(self, pts: int) -> PictureType:
+        """Demand a key frame when one is due by the clock; frames come at any interval, so counting is not enough."""
+        if pts < self._next_key_pts:
+            return PictureType.NONE
+        self._next_key_pts = pts + self._gop
+        return PictureType.I
+
+    def _pts(self, frame: Frame) -> int:
+        """Give the frame's time on the encoder's clock. Damaged input may repeat a time, which no container can."""
+        pts = self._rescale(frame.pts, frame.time_base)
+        if self._last_pts is not None and pts <= self._last_pts:
+            _log.warning("time does not advance; frame moved", stream=frame.stream, pts=pts, after=self._last_pts)
+            pts = self._last_pts + 1
+        self._last_pts = pts
+        return pts
+
+    def _rescale(self, ticks: int, time_base: Fraction) -> int:
+        return ticks if time_base == self._time_base else round(ticks * time_base / self._time_base)
