@@ -1,0 +1,159 @@
+"""Source to decoded frames: one connection, and the loop that makes a new one when it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from vrseg.errors import SourceStalledError, StreamLostError, TransientError, VrsegError
+from vrseg.pipeline.backoff import Backoff, wait_or_stop
+from vrseg.pipeline.channel import Channel, ChannelClosedError
+from vrseg.pipeline.run import opened, pump
+from vrseg.pipeline.timeline import Timeline
+from vrseg.pipeline.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vrseg.frame import Frame, Packet
+    from vrseg.pipeline.ledger import Ledger
+    from vrseg.pipeline.observer import Observer
+    from vrseg.stage import Decode, Source
+
+# Enough that the demuxer can run ahead of the decoder; small enough that a slow decoder soon holds back a file.
+PACKETS_AHEAD = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestStages:
+    """What a stream reads from. Each new connection gets a new source and a new decoder."""
+
+    make_source: Callable[[], Source]
+    make_decoder: Callable[[int], Decode]
+    """Argument: index of the first frame."""
+    live: bool
+    open_timeout_s: float
+    stall_timeout_s: float
+    backoff: Backoff
+
+
+class Ingest:
+    """Fills the queue of decoded frames of one stream, over as many connections as it takes."""
+
+    def __init__(self, stages: IngestStages, decoded: Channel[Frame], ledger: Ledger, observer: Observer) -> None:
+        self._stages = stages
+        self._decoded = decoded
+        self._ledger = ledger
+        self._observer = observer
+        self._timeline = Timeline()
+        self._frames = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Read until the source ends or `stop` is set; then close the queue.
+
+        Raises:
+            StreamLostError: the configured number of tries in a row failed.
+            MediaError: a file cannot be used.
+        """
+        try:
+            await self._reconnect(stop)
+        finally:
+            self._decoded.close()
+
+    async def _reconnect(self, stop: asyncio.Event) -> None:
+        stream, stages = self._ledger.stream, self._stages
+        delays = stages.backoff.delays_s()
+        while not stop.is_set():
+            frames_before = self._frames
+            try:
+                return await self._connect(stop)
+            except TransientError as error:
+                if not stages.live:
+                    raise
+                lost = error
+            if self._frames > frames_before:
+                delays = stages.backoff.delays_s()  # it did work: begin anew
+            delay_s = next(delays, None)
+            if delay_s is None:
+                raise StreamLostError(
+                    f"stream {stream}: gave up after {stages.backoff.attempts} tries: {lost}"
+                ) from lost
+            self._observer.stream_reconnecting(stream, lost.reason)
+            self._observer.stream_state(stream, "reconnecting", f"{lost}; next try in {delay_s:.1f} s")
+            await wait_or_stop(stop, delay_s)
+        return None
+
+    async def _connect(self, stop: asyncio.Event) -> None:
+        """Run one connection to its end, then raise what ended it. What was read before is still decoded."""
+        stream = self._ledger.stream
+        packets: Channel[Packet] = Channel(f"{stream}.packets", PACKETS_AHEAD)
+        self._timeline.new_connection()
+        failures: list[VrsegError] = []
+        async with asyncio.TaskGroup() as group:
+            reader = group.create_task(self._read(packets, failures))
+            guard = group.create_task(self._guard(reader, failures, stop))
+            decoder = self._stages.make_decoder(self._frames)
+            async with opened(
+                "decode", decoder, self._observer, thread=f"{stream}.decode", inbox=packets, outbox=self._decoded
+            ) as runner:
+                await pump(packets, runner, self._accept)
+            guard.cancel()
+        if failures:
+            raise failures[0]
+
+    async def _read(self, packets: Channel[Packet], failures: list[VrsegError]) -> None:
+        """Move packets from the source's thread to the channel.
+
+        FFmpeg's reads end by their own timeout only. So when this task is cancelled it does not wait for the thread:
+        the thread finishes its read, closes the source and goes.
+        """
+        source = self._stages.make_source()
+        async with Worker(f"{self._ledger.stream}.source") as worker:
+            self._observer.worker_started("source", None, packets)
+            try:
+                self._observer.stream_info(self._ledger.stream, await worker.submit(source.open))
+                while batch := await self._timed_read(worker, source):
+                    for packet in batch:
+                        await packets.put(packet)
+            except VrsegError as error:
+                failures.append(error)
+            except ChannelClosedError:
+                pass  # the decoder failed, and says why itself
+            finally:
+                packets.close()
+                closing = worker.submit(source.close)
+                self._observer.worker_ended("source", None, packets)
+            await closing
+
+    async def _timed_read(self, worker: Worker, source: Source) -> list[Packet]:
+        started_s = time.monotonic()
+        batch = await worker.submit(source.read)
+        self._observer.stage_done("source", 0.0, time.monotonic() - started_s)
+        return batch
+
+    async def _guard(self, reader: asyncio.Task[None], failures: list[VrsegError], stop: asyncio.Event) -> None:
+        """End the reader when it is time to stop, or when a live source has not given a frame for too long."""
+        limit_s = self._stages.stall_timeout_s
+        last_sign_s = time.monotonic() + self._stages.open_timeout_s
+        while not stop.is_set():
+            last_sign_s = max(last_sign_s, self._ledger.last_entered_s)
+            patience_s = last_sign_s + limit_s - time.monotonic() if self._stages.live and limit_s else None
+            if patience_s is not None and patience_s <= 0:
+                failures.append(SourceStalledError(f"no frame for {limit_s:g} s"))
+                break
+            await wait_or_stop(stop, patience_s)
+        reader.cancel()
+
+    async def _accept(self, frame: Frame) -> None:
+        if self._stages.live:
+            frame = replace(frame, pts=self._timeline.place(frame))
+        if self._frames == 0 or self._ledger.entered == 0:
+            self._observer.stream_state(self._ledger.stream, "running")
+        self._frames += 1
+        self._ledger.enter()
+        try:
+            await self._decoded.put(frame)
+        except ChannelClosedError:
+            self._ledger.drop_queued("stopped")

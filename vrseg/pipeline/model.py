@@ -1,0 +1,126 @@
+"""One model at work for all streams that use it: batch, preprocess, infer, postprocess, hand back."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from vrseg.pipeline.batcher import Batcher, Inlet
+from vrseg.pipeline.channel import Channel
+from vrseg.pipeline.run import Inbox, StageRunner, opened, pump
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from vrseg.frame import Batch, Frame, Inference
+    from vrseg.pipeline.observer import Observer
+    from vrseg.stage import Infer, Postprocess, Preprocess
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelStages:
+    """What a model is made of, and how its frames are gathered."""
+
+    name: str
+    preprocess: Preprocess
+    infer: Infer
+    postprocess: Postprocess
+    max_batch: int
+    max_delay_s: float
+
+
+class ModelRunner:
+    """Serves streams with one model. Frames of a stream come back in order.
+
+    Each of the three stages works on one batch, and one waits at most before the next: more would only add latency.
+    """
+
+    def __init__(self, stages: ModelStages, observer: Observer) -> None:
+        self.name = stages.name
+        self.max_batch = stages.max_batch
+        self.ready = asyncio.Event()
+        """Set when all three stages are open: the model is loaded and warm."""
+        self._stages = stages
+        self._observer = observer
+        self._batcher = Batcher(stages.max_batch, stages.max_delay_s)
+        self._inlets: dict[str, Inlet] = {}
+        self._returned = asyncio.Event()
+        self._ended = False
+
+    def attach(self, inlet: Inlet) -> None:
+        """Serve a stream."""
+        self._inlets[inlet.ledger.stream] = inlet
+        self._batcher.attach(inlet)
+
+    async def detach(self, inlet: Inlet) -> None:
+        """Serve the stream no more; wait until none of its frames is in the model."""
+        self._batcher.detach(inlet)
+        try:
+            await self.returned(inlet)
+        finally:
+            del self._inlets[inlet.ledger.stream]
+
+    async def returned(self, inlet: Inlet) -> None:
+        """Wait until every frame that was taken from the stream has been handed back."""
+        while inlet.in_model and not self._ended:
+            self._returned.clear()
+            await self._returned.wait()
+
+    def close(self) -> None:
+        """Let `run` return once the attached streams have ended."""
+        self._batcher.close()
+
+    async def run(self) -> None:
+        """Load the model, then serve until closed. Whatever ends it, no frame stays unaccounted."""
+        try:
+            await self._serve()
+        finally:
+            self._ended = True
+            for inlet in self._inlets.values():
+                for _ in range(inlet.in_model):
+                    inlet.ledger.fail("infer")
+                inlet.in_model = 0
+            self._returned.set()
+
+    async def _serve(self) -> None:
+        name, stages, watch = self.name, self._stages, self._observer
+        prepared: Channel[Batch] = Channel(f"{name}.prepared", 1)
+        inferred: Channel[Inference] = Channel(f"{name}.inferred", 1)
+
+        async def put_inferred(inference: Inference) -> None:
+            watch.batch_done(name, len(inference.frames), ok=True)
+            for frame in inference.frames:
+                watch.frame_passed(frame.stream, "infer")
+            await inferred.put(inference)
+
+        async with (
+            opened("preprocess", stages.preprocess, watch, thread=f"{name}.preprocess", outbox=prepared) as preprocess,
+            opened("infer", stages.infer, watch, thread=f"{name}.infer", inbox=prepared, outbox=inferred) as infer,
+            opened("postprocess", stages.postprocess, watch, thread=f"{name}.postprocess", inbox=inferred) as post,
+            asyncio.TaskGroup() as group,
+        ):
+            self.ready.set()
+            group.create_task(_pump_to(self._batcher, preprocess, prepared))
+            group.create_task(_closing(inferred, pump(prepared, infer, put_inferred)))
+            group.create_task(pump(inferred, post, self._hand_back))
+
+    async def _hand_back(self, frame: Frame) -> None:
+        inlet = self._inlets[frame.stream]
+        inlet.in_model -= 1
+        inlet.hand_back(frame)
+        self._returned.set()
+
+
+async def _pump_to(inbox: Inbox[In], runner: StageRunner[In, Out], outbox: Channel[Out]) -> None:
+    await _closing(outbox, pump(inbox, runner, outbox.put))
+
+
+async def _closing(outbox: Channel[Out], work: Coroutine[None, None, None]) -> None:
+    try:
+        await work
+    finally:
+        outbox.close()

@@ -1,0 +1,65 @@
+"""What the pipeline tells of itself, and to whom. It never asks anything back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from vrseg.frame import SourceInfo
+    from vrseg.pipeline.channel import Channel
+
+StageName: TypeAlias = Literal["source", "decode", "preprocess", "infer", "postprocess", "render", "encode", "sink"]
+STAGES: tuple[StageName, ...] = (
+    "source",
+    "decode",
+    "preprocess",
+    "infer",
+    "postprocess",
+    "render",
+    "encode",
+    "sink",
+)
+"""In the order in which a frame meets them."""
+
+StreamState: TypeAlias = Literal["starting", "running", "reconnecting", "draining", "ended", "failed"]
+STREAM_STATES: tuple[StreamState, ...] = ("starting", "running", "reconnecting", "draining", "ended", "failed")
+
+
+class Observer(Protocol):
+    """All calls come from the event loop and return at once."""
+
+    def worker_started(self, stage: StageName, inbox: Channel[Any] | None, outbox: Channel[Any] | None) -> None:
+        """A thread now works for `stage`, between these queues."""
+
+    def worker_ended(self, stage: StageName, inbox: Channel[Any] | None, outbox: Channel[Any] | None) -> None:
+        """That thread is gone."""
+
+    def stage_done(self, stage: StageName, waited_s: float, busy_s: float) -> None:
+        """One item waited, then was worked on."""
+
+    def batch_done(self, model: str, size: int, *, ok: bool) -> None:
+        """One inference call ended."""
+
+    def frame_passed(self, stream: str, stage: StageName) -> None:
+        """A frame left a stage."""
+
+    def frame_dropped(self, stream: str, stage: StageName, reason: str) -> None:
+        """A frame was discarded on purpose."""
+
+    def frame_failed(self, stream: str, stage: StageName) -> None:
+        """A frame was lost to an error."""
+
+    def frame_delivered(self, stream: str, latency_s: float, *, late: bool) -> None:
+        """A frame reached all outputs of its stream; `late` past its deadline."""
+
+    def stream_info(self, stream: str, info: SourceInfo) -> None:
+        """A source was opened."""
+
+    def stream_state(self, stream: str, state: StreamState, detail: str = "") -> None:
+        """A stream changed its state."""
+
+    def stream_reconnecting(self, stream: str, reason: str) -> None:
+        """A lost stream will be tried again."""
+
+    def decode_errors(self, stream: str, count: int) -> None:
+        """Units that could not be decoded, and were passed over."""

@@ -1,0 +1,87 @@
+"""Run one stage: pull, process, push, on a thread of its own."""
+
+from __future__ import annotations
+
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from vrseg.pipeline.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+    from vrseg.pipeline.channel import Channel
+    from vrseg.pipeline.observer import Observer, StageName
+    from vrseg.stage import Stage
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+Out_co = TypeVar("Out_co", covariant=True)
+
+
+class Inbox(Protocol[Out_co]):
+    """Something to take items from: a channel, or the batcher."""
+
+    last_wait_s: float
+
+    def __aiter__(self) -> AsyncIterator[Out_co]: ...
+
+
+class StageRunner(Generic[In, Out]):
+    """An open stage with its thread. `process` and `flush` are timed and told to the observer."""
+
+    def __init__(self, name: StageName, stage: Stage[In, Out], worker: Worker, observer: Observer) -> None:
+        self._name: StageName = name
+        self._stage = stage
+        self._worker = worker
+        self._observer = observer
+
+    async def process(self, item: In, waited_s: float = 0.0) -> list[Out]:
+        """Work on one item that has waited so long."""
+        outputs, busy_s = await self._worker.call(_timed, self._stage.process, item)
+        self._observer.stage_done(self._name, waited_s, busy_s)
+        return outputs
+
+    async def flush(self) -> list[Out]:
+        """Collect the tail."""
+        return await self._worker.call(lambda: list(self._stage.flush()))
+
+
+@asynccontextmanager
+async def opened(
+    name: StageName,
+    stage: Stage[In, Out],
+    observer: Observer,
+    *,
+    thread: str = "",
+    inbox: Channel[In] | None = None,
+    outbox: Channel[Out] | None = None,
+) -> AsyncIterator[StageRunner[In, Out]]:
+    """Open `stage` on a new thread; close it, whatever happens. Errors get the stage's name as a note."""
+    async with Worker(thread or name) as worker:
+        observer.worker_started(name, inbox, outbox)
+        try:
+            await worker.call(stage.open)
+            yield StageRunner(name, stage, worker, observer)
+        except Exception as error:
+            error.add_note(f"in stage {thread or name}")
+            raise
+        finally:
+            await worker.call(stage.close)
+            observer.worker_ended(name, inbox, outbox)
+
+
+async def pump(inbox: Inbox[In], runner: StageRunner[In, Out], put: Callable[[Out], Awaitable[None]]) -> None:
+    """Feed everything that comes to the stage, and its results to `put`, tail included."""
+    async for item in inbox:
+        for output in await runner.process(item, inbox.last_wait_s):
+            await put(output)
+    for output in await runner.flush():
+        await put(output)
+
+
+def _timed(work: Callable[[In], Iterable[Out]], item: In) -> tuple[list[Out], float]:
+    started_s = time.monotonic()
+    outputs = list(work(item))
+    return outputs, time.monotonic() - started_s

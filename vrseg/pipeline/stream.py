@@ -1,0 +1,141 @@
+"""One stream, from its source to its outputs, as one block that cannot leak a task or a frame."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from vrseg.pipeline.batcher import Inlet
+from vrseg.pipeline.channel import Ageing, Channel, ChannelClosedError
+from vrseg.pipeline.ingest import Ingest
+from vrseg.pipeline.outputs import run_outputs
+from vrseg.pipeline.run import opened, pump
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vrseg.frame import Frame
+    from vrseg.pipeline.channel import DropReason, OnFull
+    from vrseg.pipeline.ingest import IngestStages
+    from vrseg.pipeline.ledger import Ledger
+    from vrseg.pipeline.model import ModelRunner
+    from vrseg.pipeline.observer import Observer, StageName
+    from vrseg.pipeline.outputs import OutputStages
+    from vrseg.stage import Render, ResultSink
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueRule:
+    """Decoded frames that wait for the model."""
+
+    size: int
+    policy: OnFull
+    max_age_s: float
+    """0: no age is too old."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamStages:
+    """What one life of a stream is made of. The stages are used once."""
+
+    ingest: IngestStages
+    queue: QueueRule
+    render: Render | None
+    outputs: tuple[OutputStages, ...]
+    results: tuple[ResultSink, ...]
+
+
+async def run_stream(
+    stages: StreamStages, model: ModelRunner | None, ledger: Ledger, observer: Observer, stop: asyncio.Event
+) -> None:
+    """Run a stream until its source ends or `stop` is set, and everything under way has arrived.
+
+    When it is cancelled or fails, whatever was under way counts as dropped, and outputs are closed without a commit.
+    """
+    queues = _Queues(stages.queue, ledger)
+    inlet = Inlet(queues.decoded, ledger, queues.finish)
+    if model is not None:
+        model.attach(inlet)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Ingest(stages.ingest, queues.decoded, ledger, observer).run(stop))
+            group.create_task(_infer(model, inlet, queues) if model else _pass_through(queues, ledger))
+            group.create_task(_render(stages.render, queues, ledger, observer))
+            group.create_task(run_outputs(queues.rendered, stages.outputs, stages.results, ledger, observer))
+    finally:
+        for queue in (queues.decoded, queues.finished, queues.rendered):
+            queue.abort()
+        if model is not None:
+            await model.detach(inlet)
+        ledger.write_off("sink")
+
+
+class _Queues:
+    """The three queues of a stream. Live frames can grow too old in any of them; only the first can overflow."""
+
+    def __init__(self, rule: QueueRule, ledger: Ledger) -> None:
+        self._ledger = ledger
+        ageing = Ageing[Any](max_age_s=rule.max_age_s, born_s=attrgetter("decoded_s")) if rule.max_age_s else None
+        self.decoded: Channel[Frame] = Channel(
+            f"{ledger.stream}.decoded", rule.size, rule.policy, ageing=ageing, on_drop=self._drop_queued
+        )
+        self.finished: Channel[Frame] = Channel(
+            f"{ledger.stream}.finished", ledger.credits, ageing=ageing, on_drop=self._dropper("render")
+        )
+        self.rendered: Channel[Frame] = Channel(
+            f"{ledger.stream}.rendered", 1, ageing=ageing, on_drop=self._dropper("encode")
+        )
+
+    def finish(self, frame: Frame) -> None:
+        """Take a frame that the model is done with. There is always room: the credits see to it."""
+        try:
+            self.finished.put_nowait(frame)
+        except ChannelClosedError:
+            self._ledger.drop("postprocess", "stopped")
+
+    def _drop_queued(self, _frame: Frame, reason: DropReason) -> None:
+        self._ledger.drop_queued(reason)
+
+    def _dropper(self, stage: StageName) -> Callable[[Frame, DropReason], None]:
+        return lambda _frame, reason: self._ledger.drop(stage, reason)
+
+
+async def _infer(model: ModelRunner, inlet: Inlet, queues: _Queues) -> None:
+    """The model takes the frames by itself; here is only the end of it."""
+    await queues.decoded.wait_closed()
+    await inlet.ledger.queue_empty()
+    await model.returned(inlet)
+    queues.finished.close()
+
+
+async def _pass_through(queues: _Queues, ledger: Ledger) -> None:
+    """Without a model, frames go on as they are, as their credits allow."""
+    try:
+        while True:
+            await ledger.credit()
+            frame = await queues.decoded.take()
+            ledger.depart()
+            queues.finish(frame)
+    except ChannelClosedError:
+        queues.finished.close()
+
+
+async def _render(render: Render | None, queues: _Queues, ledger: Ledger, observer: Observer) -> None:
+    try:
+        if render is None:
+            async for frame in queues.finished:
+                await queues.rendered.put(frame)
+        else:
+            async with opened(
+                "render",
+                render,
+                observer,
+                thread=f"{ledger.stream}.render",
+                inbox=queues.finished,
+                outbox=queues.rendered,
+            ) as runner:
+                await pump(queues.finished, runner, queues.rendered.put)
+    finally:
+        queues.rendered.close()

@@ -1,0 +1,87 @@
+"""One named thread, called from the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Worker:
+    """A thread that runs what it is given, in order. It ends with its `async with` block.
+
+    Not an executor: codecs, CUDA contexts and file handles belong to one thread for life, and one that FFmpeg holds in
+    a silent socket must not keep the process from ending, so the thread is a daemon.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+
+    async def __aenter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._jobs.put(None)
+
+    async def call(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run `work` on the thread. A cancelled caller still waits: the thread may hold frames and buffers."""
+        job = self.submit(work, *args, **kwargs)
+        try:
+            return await asyncio.shield(job)
+        except asyncio.CancelledError:
+            await asyncio.wait([job])
+            if not job.cancelled():
+                job.exception()  # the caller is gone: nobody else will ask for it
+            raise
+
+    def submit(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
+        """Queue `work`; the future is of the running loop."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[R] = loop.create_future()
+
+        def job() -> None:
+            try:
+                result = work(*args, **kwargs)
+            except BaseException as error:  # noqa: BLE001 -- it is raised again where the caller waits
+                _tell(loop, future, _fail, error)
+            else:
+                _tell(loop, future, _succeed, result)
+
+        self._jobs.put(job)
+        return future
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+
+def _tell(
+    loop: asyncio.AbstractEventLoop,
+    future: asyncio.Future[Any],
+    settle: Callable[[asyncio.Future[Any], Any], None],
+    value: object,
+) -> None:
+    if not loop.is_closed():  # an abandoned read may outlast the loop
+        loop.call_soon_threadsafe(settle, future, value)
+
+
+def _succeed(future: asyncio.Future[Any], result: object) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -1,0 +1,152 @@
+"""The pipeline's observer: turns what it tells into metrics, readings and stream states."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vrseg.telemetry.bottleneck import Verdict, find_bottleneck
+from vrseg.telemetry.readings import StageMeter
+
+if TYPE_CHECKING:
+    import structlog
+
+    from vrseg.frame import SourceInfo
+    from vrseg.pipeline.channel import Channel
+    from vrseg.pipeline.ledger import Ledger
+    from vrseg.pipeline.observer import StageName, StreamState
+    from vrseg.telemetry.metrics import Metrics
+    from vrseg.telemetry.readings import Mark, Readings
+
+SAMPLE_INTERVAL_S = 1.0
+# The verdict looks back this far: long enough to be steady, short enough to follow a change.
+WINDOW_SAMPLES = 10
+
+
+@dataclass(slots=True)
+class StreamRecord:
+    """What is known of one stream now."""
+
+    ledger: Ledger
+    state: StreamState = "starting"
+    detail: str = ""
+    info: SourceInfo | None = None
+    last_latency_s: float = 0.0
+    reconnects: int = 0
+
+
+class Recorder:
+    """Implements `pipeline.observer.Observer`. Lives on the event loop; nothing here blocks."""
+
+    def __init__(self, metrics: Metrics, log: structlog.stdlib.BoundLogger) -> None:
+        self.streams: dict[str, StreamRecord] = {}
+        self.engines: dict[str, str] = {}
+        """Engine in use, by model."""
+        self.meter = StageMeter()
+        self._metrics = metrics
+        self._log = log
+        self._start = self.meter.mark()
+        self._marks: deque[Mark] = deque([self._start], maxlen=WINDOW_SAMPLES)
+
+    def add_stream(self, ledger: Ledger) -> None:
+        """Watch a stream."""
+        self.streams[ledger.stream] = StreamRecord(ledger)
+
+    def remove_stream(self, stream: str) -> None:
+        """Forget a stream, its labels included."""
+        self.streams.pop(stream, None)
+        for metric in (
+            self._metrics.frames,
+            self._metrics.dropped,
+            self._metrics.failed,
+            self._metrics.decode_errors,
+            self._metrics.latency,
+            self._metrics.deadline_misses,
+            self._metrics.reconnects,
+            self._metrics.stream_info,
+            self._metrics.last_frame,
+        ):
+            metric.remove_by_labels({"stream": stream})
+
+    def sample(self) -> None:
+        """Call once a second: moves the window on."""
+        self._marks.append(self.meter.mark())
+
+    def recent(self) -> Readings:
+        """Readings over the last seconds."""
+        return self.meter.since(self._marks[0])
+
+    def overall(self) -> Readings:
+        """Readings since the start."""
+        return self.meter.since(self._start)
+
+    def verdict(self) -> Verdict:
+        """What limits now."""
+        return find_bottleneck(self.recent())
+
+    def worker_started(self, stage: StageName, inbox: Channel[Any] | None, outbox: Channel[Any] | None) -> None:
+        self.meter.worker_started(stage, inbox, outbox)
+
+    def worker_ended(self, stage: StageName, inbox: Channel[Any] | None, outbox: Channel[Any] | None) -> None:
+        self.meter.worker_ended(stage, inbox, outbox)
+
+    def stage_done(self, stage: StageName, waited_s: float, busy_s: float) -> None:
+        self.meter.stage_done(stage, waited_s, busy_s)
+        self._metrics.stage_duration.labels(stage).observe(busy_s)
+        self._metrics.stage_wait.labels(stage).observe(waited_s)
+
+    def batch_done(self, model: str, size: int, *, ok: bool) -> None:
+        self._metrics.batch_size.labels(model).observe(size)
+        self._metrics.inference.labels(model, self.engines.get(model, "unknown"), "ok" if ok else "failed").inc()
+
+    def frame_passed(self, stream: str, stage: StageName) -> None:
+        self._metrics.frames.labels(stream, stage).inc()
+        if stage == "decode":
+            self._metrics.last_frame.labels(stream).set(time.time())
+
+    def frame_dropped(self, stream: str, stage: StageName, reason: str) -> None:
+        self._metrics.dropped.labels(stream, stage, reason).inc()
+        if reason != "stopped":
+            self._log.warning("frames dropped", stream=stream, stage=stage, reason=reason)
+
+    def frame_failed(self, stream: str, stage: StageName) -> None:
+        self._metrics.failed.labels(stream, stage).inc()
+        self._log.warning("frames failed", stream=stream, stage=stage)
+
+    def frame_delivered(self, stream: str, latency_s: float, *, late: bool) -> None:
+        self._metrics.frames.labels(stream, "sink").inc()
+        self._metrics.latency.labels(stream).observe(latency_s)
+        if late:
+            self._metrics.deadline_misses.labels(stream).inc()
+        if stream in self.streams:
+            self.streams[stream].last_latency_s = latency_s
+
+    def stream_info(self, stream: str, info: SourceInfo) -> None:
+        self.streams[stream].info = info
+        self._metrics.stream_info.remove_by_labels({"stream": stream})
+        self._metrics.stream_info.labels(stream, info.codec, str(info.width), str(info.height)).set(1)
+        self._log.info(
+            "source opened", stream=stream, codec=info.codec, size=f"{info.width}x{info.height}", rate=_rate(info)
+        )
+
+    def stream_state(self, stream: str, state: StreamState, detail: str = "") -> None:
+        record = self.streams[stream]
+        if (record.state, record.detail) == (state, detail):
+            return
+        record.state, record.detail = state, detail
+        say = self._log.warning if state in ("reconnecting", "failed") else self._log.info
+        say(f"stream {state}", stream=stream, **({"detail": detail} if detail else {}))
+
+    def stream_reconnecting(self, stream: str, reason: str) -> None:
+        self.streams[stream].reconnects += 1
+        self._metrics.reconnects.labels(stream, reason).inc()
+
+    def decode_errors(self, stream: str, count: int) -> None:
+        self._metrics.decode_errors.labels(stream).inc(count)
+        self._log.warning("undecodable data passed over", stream=stream, stage="decode", units=count)
+
+
+def _rate(info: SourceInfo) -> str:
+    return f"{float(info.frame_rate):.3g}/s" if info.frame_rate else "unknown"
