@@ -1,0 +1,106 @@
+"""FFmpeg containers as sources see them: opened with a deadline, one video stream chosen, all others discarded."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+import av
+import av.error
+from av.stream import Discard, Disposition
+
+from vrseg.errors import MediaError
+from vrseg.frame import Packet, SourceInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+# FFmpeg draws any text file as a terminal film; nobody who names a text file means that.
+_NOT_VIDEO_FORMATS = frozenset({"tty"})
+
+
+class BinaryReader(Protocol):
+    """What FFmpeg needs of a file-like object that cannot seek."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` bytes; none at the end."""
+
+
+def open_container(
+    address: str | BinaryReader,
+    *,
+    shown: str,
+    format_name: str | None = None,
+    options: Mapping[str, str] | None = None,
+    timeout_s: tuple[float, float] | None = None,
+) -> InputContainer:
+    """Open what FFmpeg reads at `address`; `timeout_s` bounds (opening, one read); errors name it as `shown`.
+
+    Raises:
+        av.error.FFmpegError: what FFmpeg said.
+        MediaError: FFmpeg reads it, but it is no video.
+    """
+    container = av.open(
+        address,
+        mode="r",
+        format=format_name,
+        options=dict(options or {}),
+        timeout=timeout_s,
+        metadata_errors="replace",
+    )
+    if container.format.name in _NOT_VIDEO_FORMATS:
+        container.close()
+        raise MediaError(f"{shown}: this is text, not video; name a video")
+    return container
+
+
+def choose_video(container: InputContainer, shown: str) -> VideoStream:
+    """Return the stream to read: FFmpeg's best video that is not a cover picture; discard all others.
+
+    Raises:
+        MediaError: there is none, or FFmpeg cannot decode it.
+    """
+    films = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    if not films:
+        what = "audio only" if container.streams.audio else "no video"
+        raise MediaError(f"{shown}: holds {what}; vrseg needs a video stream")
+    best = container.streams.best("video")
+    video = next((film for film in films if film is best), films[0])
+    # Typed as never None, but PyAV leaves it out when FFmpeg has no decoder for the stream.
+    context: Any = video.codec_context
+    if context is None:
+        raise MediaError(f"{shown}: FFmpeg has no decoder for its video; convert it, for example to H.264")
+    for stream in container.streams:
+        if stream is not video:
+            stream.discard = Discard.all
+    return video
+
+
+def describe(container: InputContainer, video: VideoStream) -> SourceInfo:
+    """Say what the container says about its video. `rotation_deg` stays 0: only decoded frames carry it."""
+    context = video.codec_context
+    duration_s = None
+    if video.duration and video.time_base:
+        duration_s = float(video.duration * video.time_base)
+    elif container.duration and container.duration > 0:
+        duration_s = container.duration / av.time_base
+    rate = video.average_rate or video.guessed_rate
+    return SourceInfo(
+        codec=context.name,
+        width=context.width,
+        height=context.height,
+        frame_rate=rate or None,
+        frame_count=video.frames or None,
+        duration_s=duration_s if duration_s and duration_s > 0 else None,
+        time_base=video.time_base,
+    )
+
+
+def packets_of(container: InputContainer, video: VideoStream) -> Iterator[Packet]:
+    """Yield the packets of `video` with their time of arrival, without FFmpeg's empty packet at the end."""
+    for packet in container.demux(video):
+        if packet.size:
+            yield Packet(payload=packet, arrived_s=time.monotonic())

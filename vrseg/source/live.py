@@ -1,0 +1,140 @@
+"""RTSP, RTMP, HTTP and HLS through FFmpeg; and the reading that every live source shares."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import av
+import av.error
+
+from vrseg.address import redact, scheme_of
+from vrseg.av_errors import describe as describe_error
+from vrseg.av_errors import source_error
+from vrseg.errors import SourceEndedError, SourceRefusedError, SourceStalledError, VrsegError
+from vrseg.frame import Packet
+from vrseg.source.container import choose_video, describe, open_container
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, Literal
+
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+    from vrseg.frame import SourceInfo
+
+# How long FFmpeg may look at a stream before it says what it is, in microseconds. Its usual 5 s are spent in full
+# when there is no sound track where one was announced; the picture itself is known at the first key frame.
+_ANALYSE_US = "1500000"
+
+
+class LiveReader:
+    """Takes the video packets of one open container, and notices when they stop coming."""
+
+    def __init__(self, container: InputContainer, video: VideoStream, *, shown: str, stall_timeout_s: float) -> None:
+        # All streams are asked for, so that a dead picture is noticed though the sound goes on.
+        self._packets: Iterator[av.Packet[Any]] = container.demux()
+        self._video = video
+        self._shown = shown
+        self._stall_timeout_s = stall_timeout_s
+
+    def read(self) -> list[Packet]:
+        """Return the next packet of the video, or nothing at the end.
+
+        Raises:
+            SourceStalledError: no picture came for too long.
+            av.error.FFmpegError: what FFmpeg said.
+        """
+        deadline_s = time.monotonic() + self._stall_timeout_s
+        for packet in self._packets:
+            now_s = time.monotonic()
+            if packet.stream is self._video and packet.size:
+                return [Packet(payload=packet, arrived_s=now_s)]
+            if now_s > deadline_s:
+                raise stalled(self._shown, self._stall_timeout_s)
+        return []
+
+
+def stalled(shown: str, stall_timeout_s: float) -> SourceStalledError:
+    """Say that a source stopped sending pictures."""
+    return SourceStalledError(f"{shown}: no picture for {stall_timeout_s:g} s; check the camera and the network")
+
+
+def opening_error(error: av.error.FFmpegError, uri: str, open_timeout_s: float) -> VrsegError:
+    """Turn what FFmpeg raised while connecting into our own error; nobody there is worth another try."""
+    if isinstance(error, (av.error.ExitError, av.error.TimeoutError)):
+        return SourceRefusedError(
+            f"{redact(uri)}: no answer within {open_timeout_s:g} s; check the address and the network"
+        )
+    return SourceRefusedError(f"{redact(uri)}: {describe_error(error)}")
+
+
+class NetworkSource:
+    """An RTSP, RTMP, HTTP or HLS address.
+
+    `live` is true until `open` finds that HTTP serves something with an end: then it is read like a file.
+
+    Raises from `open`: SourceRefusedError; MediaError when what comes is no video.
+    Raises from `read`: SourceStalledError after `stall_timeout_s` without a picture; SourceEndedError when a live
+    stream ends; SourceRefusedError for any other loss.
+    """
+
+    def __init__(
+        self, uri: str, *, transport: Literal["tcp", "udp"] = "tcp", open_timeout_s: float, stall_timeout_s: float
+    ) -> None:
+        self.live = True
+        self._uri = uri
+        self._transport = transport
+        self._open_timeout_s = open_timeout_s
+        self._stall_timeout_s = stall_timeout_s
+        self._container: InputContainer | None = None
+        self._reader: LiveReader | None = None
+
+    def open(self) -> SourceInfo:
+        try:
+            container = open_container(
+                self._uri,
+                shown=redact(self._uri),
+                options=_options(self._uri, self._transport),
+                timeout_s=(self._open_timeout_s, self._stall_timeout_s),
+            )
+        except av.error.FFmpegError as error:
+            raise opening_error(error, self._uri, self._open_timeout_s) from error
+        self._container = container
+        shown = redact(self._uri)
+        video = choose_video(container, shown)
+        self._reader = LiveReader(container, video, shown=shown, stall_timeout_s=self._stall_timeout_s)
+        self.live = scheme_of(self._uri) != "http" or not container.duration
+        return describe(container, video)
+
+    def read(self) -> list[Packet]:
+        if self._reader is None:
+            return []
+        try:
+            packets = self._reader.read()
+        except (av.error.ExitError, av.error.TimeoutError) as error:
+            raise stalled(redact(self._uri), self._stall_timeout_s) from error
+        except av.error.FFmpegError as error:
+            raise source_error(error, self._uri, live=True) from error
+        if not packets and self.live:
+            raise SourceEndedError(f"{redact(self._uri)}: the stream ended")
+        return packets
+
+    def close(self) -> None:
+        self._reader = None
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+
+
+def _options(uri: str, transport: str) -> dict[str, str]:
+    """FFmpeg's options for one kind of address."""
+    common = {"analyzeduration": _ANALYSE_US}
+    match scheme_of(uri):
+        case "rtsp":
+            return common | {"rtsp_transport": transport, "allowed_media_types": "video"}
+        case "rtmp":
+            return common | {"rtmp_live": "live"}
+        case _:
+            return {}

@@ -1,0 +1,153 @@
+"""SRT, through the system's `ffmpeg` program where PyAV's own FFmpeg was built without it."""
+
+from __future__ import annotations
+
+import collections
+import os
+import select
+import shutil
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import av.error
+
+from vrseg.address import redact
+from vrseg.av_errors import describe as describe_error
+from vrseg.errors import ConfigError, SourceEndedError, SourceRefusedError
+from vrseg.source.container import choose_video, describe, open_container
+from vrseg.source.live import LiveReader, stalled
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+    from vrseg.frame import Packet, SourceInfo
+
+_STDERR_LINES_KEPT = 3
+
+
+class FfmpegPipe:
+    """The byte stream of an `ffmpeg` process, with a deadline on each read. File-like, for PyAV."""
+
+    def __init__(self, uri: str, program: str) -> None:
+        self._uri = uri
+        self._program = program
+        self._process: subprocess.Popen[bytes] | None = None
+        self._last_lines: collections.deque[bytes] = collections.deque(maxlen=_STDERR_LINES_KEPT)
+        self.deadline_s = 0.0
+        """Monotonic time at which `read` gives up; set by the owner, who knows what it is waiting for."""
+
+    def start(self) -> None:
+        """Start the program; it connects by itself."""
+        arguments = [self._program, "-nostdin", "-hide_banner", "-loglevel", "error", "-fflags", "nobuffer"]
+        arguments += ["-i", self._uri, "-map", "0:v:0", "-c", "copy", "-f", "mpegts", "-flush_packets", "1", "pipe:1"]
+        self._process = subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
+            arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+        )
+
+    def read(self, size: int) -> bytes:
+        """Return up to `size` bytes as soon as there are any; none at the end.
+
+        Raises:
+            TimeoutError: nothing came before `deadline_s`.
+        """
+        process = self._process
+        if process is None or process.stdout is None or process.stderr is None:
+            return b""
+        out, err = process.stdout.fileno(), process.stderr.fileno()
+        poller = select.poll()
+        poller.register(out, select.POLLIN)
+        poller.register(err, select.POLLIN)
+        while (left_s := self.deadline_s - time.monotonic()) > 0:
+            ready = dict(poller.poll(left_s * 1000))
+            if err in ready and not self._keep_lines(os.read(err, 4096)):
+                poller.unregister(err)
+            if out in ready:
+                return os.read(out, size)
+        raise TimeoutError
+
+    def complaint(self) -> str:
+        """Return the last thing the program said, without credentials."""
+        lines = [line.decode(errors="replace").strip() for line in self._last_lines]
+        return redact("; ".join(line for line in lines if line))
+
+    def stop(self) -> None:
+        """End the program and close its pipes. Safe at any time."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+        process.wait()
+
+    def _keep_lines(self, text: bytes) -> bool:
+        self._last_lines.extend(text.splitlines())
+        return bool(text)
+
+
+class SrtSource:
+    """An SRT address, as caller or listener (`?mode=listener`). Always live.
+
+    Raises from `open`: ConfigError when there is no `ffmpeg` program; SourceRefusedError; MediaError.
+    Raises from `read`: SourceStalledError, SourceEndedError, SourceRefusedError.
+    """
+
+    live = True
+
+    def __init__(self, uri: str, *, open_timeout_s: float, stall_timeout_s: float) -> None:
+        self._uri = uri
+        self._open_timeout_s = open_timeout_s
+        self._stall_timeout_s = stall_timeout_s
+        self._pipe: FfmpegPipe | None = None
+        self._container: InputContainer | None = None
+        self._reader: LiveReader | None = None
+
+    def open(self) -> SourceInfo:
+        program = shutil.which("ffmpeg")
+        if program is None:
+            raise ConfigError(
+                f"{redact(self._uri)}: SRT needs the ffmpeg program; install it, for example: apt install ffmpeg"
+            )
+        self._pipe = FfmpegPipe(self._uri, program)
+        self._pipe.deadline_s = time.monotonic() + self._open_timeout_s
+        self._pipe.start()
+        try:
+            self._container = open_container(self._pipe, shown=redact(self._uri), format_name="mpegts")
+        except TimeoutError as error:
+            text = f"no answer within {self._open_timeout_s:g} s; check the address and the network"
+            raise SourceRefusedError(f"{redact(self._uri)}: {text}") from error
+        except av.error.FFmpegError as error:
+            raise self._lost(error) from error
+        shown = redact(self._uri)
+        video = choose_video(self._container, shown)
+        self._reader = LiveReader(self._container, video, shown=shown, stall_timeout_s=self._stall_timeout_s)
+        return describe(self._container, video)
+
+    def read(self) -> list[Packet]:
+        if self._reader is None or self._pipe is None:
+            return []
+        self._pipe.deadline_s = time.monotonic() + self._stall_timeout_s
+        try:
+            packets = self._reader.read()
+        except TimeoutError as error:
+            raise stalled(redact(self._uri), self._stall_timeout_s) from error
+        except av.error.FFmpegError as error:
+            raise self._lost(error) from error
+        if not packets:
+            raise SourceEndedError(f"{redact(self._uri)}: {self._pipe.complaint() or 'the stream ended'}")
+        return packets
+
+    def close(self) -> None:
+        self._reader = None
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+        if self._pipe is not None:
+            self._pipe.stop()
+            self._pipe = None
+
+    def _lost(self, error: av.error.FFmpegError) -> SourceRefusedError:
+        complaint = self._pipe.complaint() if self._pipe is not None else ""
+        return SourceRefusedError(f"{redact(self._uri)}: {complaint or describe_error(error)}")
