@@ -44,6 +44,8 @@ def describe(error: Exception) -> str:
     """Say in half a sentence what FFmpeg or the system met, with the remedy when there is a usual one."""
     if isinstance(error, _FORBIDDEN):
         return "the server wants other credentials: check user name and password"
+    if isinstance(error, av.error.HTTPNotFoundError):
+        return "the server has nothing under this path: check the path"
     if isinstance(error, _TIMED_OUT):
         return "no answer in time: check the address and the network"
     if isinstance(error, av.error.InvalidDataError):

@@ -14,6 +14,7 @@ from av.codec.context import Flags, ThreadType
 from vrseg.av_errors import describe
 from vrseg.errors import MediaError
 from vrseg.frame import Frame, Packet
+from vrseg.orientation import clockwise_deg
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -164,9 +165,3 @@ class PyavDecoder:
             decoded_s=time.monotonic(),
             truth=truth,
         )
-
-
-def clockwise_deg(picture: av.VideoFrame) -> int:
-    """Return the clockwise turn that shows a picture upright, to the nearest quarter: 0, 90, 180 or 270."""
-    # FFmpeg tells the turn that the display matrix makes, counter-clockwise.
-    return round(-picture.rotation / 90) % 4 * 90

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # FFmpeg draws any text file as a terminal film; nobody who names a text file means that.
 _NOT_VIDEO_FORMATS = frozenset({"tty"})
 
+# FFmpeg says 90000 and the like when it took the clock for the frame rate.
+_HIGHEST_RATE = 1000
+
 
 class BinaryReader(Protocol):
     """What FFmpeg needs of a file-like object that cannot seek."""
@@ -37,18 +40,21 @@ def open_container(
     options: Mapping[str, str] | None = None,
     timeout_s: tuple[float, float] | None = None,
 ) -> InputContainer:
-    """Open what FFmpeg reads at `address`; `timeout_s` bounds (opening, one read); errors name it as `shown`.
+    """Open what FFmpeg reads at `address`; errors name it as `shown`.
+
+    `timeout_s` bounds (opening, one read); 0 waits for ever.
 
     Raises:
         av.error.FFmpegError: what FFmpeg said.
         MediaError: FFmpeg reads it, but it is no video.
     """
+    open_s, read_s = timeout_s or (0.0, 0.0)
     container = av.open(
         address,
         mode="r",
         format=format_name,
         options=dict(options or {}),
-        timeout=timeout_s,
+        timeout=(open_s or None, read_s or None),
         metadata_errors="replace",
     )
     if container.format.name in _NOT_VIDEO_FORMATS:
@@ -87,12 +93,12 @@ def describe(container: InputContainer, video: VideoStream) -> SourceInfo:
         duration_s = float(video.duration * video.time_base)
     elif container.duration and container.duration > 0:
         duration_s = container.duration / av.time_base
-    rate = video.average_rate or video.guessed_rate
+    rates = (video.average_rate, video.guessed_rate)
     return SourceInfo(
         codec=context.name,
         width=context.width,
         height=context.height,
-        frame_rate=rate or None,
+        frame_rate=next((rate for rate in rates if rate and rate <= _HIGHEST_RATE), None),
         frame_count=video.frames or None,
         duration_s=duration_s if duration_s and duration_s > 0 else None,
         time_base=video.time_base,

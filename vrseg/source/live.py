@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 # How long FFmpeg may look at a stream before it says what it is, in microseconds. Its usual 5 s are spent in full
 # when there is no sound track where one was announced; the picture itself is known at the first key frame.
 _ANALYSE_US = "1500000"
+# Pictures FFmpeg waits for to measure a frame rate that nobody told it; its usual 20 take most of a second.
+_RATE_PICTURES = "5"
 
 
 class LiveReader:
@@ -46,13 +49,14 @@ class LiveReader:
             SourceStalledError: no picture came for too long.
             av.error.FFmpegError: what FFmpeg said.
         """
-        deadline_s = time.monotonic() + self._stall_timeout_s
+        deadline_s = time.monotonic() + (self._stall_timeout_s or math.inf)
         for packet in self._packets:
             now_s = time.monotonic()
+            # Checked first: on a timeout FFmpeg hands out the picture that it held back, as if one had arrived.
+            if now_s >= deadline_s:
+                raise stalled(self._shown, self._stall_timeout_s)
             if packet.stream is self._video and packet.size:
                 return [Packet(payload=packet, arrived_s=now_s)]
-            if now_s > deadline_s:
-                raise stalled(self._shown, self._stall_timeout_s)
         return []
 
 
@@ -76,8 +80,8 @@ class NetworkSource:
     `live` is true until `open` finds that HTTP serves something with an end: then it is read like a file.
 
     Raises from `open`: SourceRefusedError; MediaError when what comes is no video.
-    Raises from `read`: SourceStalledError after `stall_timeout_s` without a picture; SourceEndedError when a live
-    stream ends; SourceRefusedError for any other loss.
+    Raises from `read`: SourceStalledError after `stall_timeout_s` (0: never) without a picture;
+    SourceEndedError when a live stream ends; SourceRefusedError for any other loss.
     """
 
     def __init__(
@@ -96,7 +100,7 @@ class NetworkSource:
             container = open_container(
                 self._uri,
                 shown=redact(self._uri),
-                options=_options(self._uri, self._transport),
+                options=network_options(self._uri, self._transport),
                 timeout_s=(self._open_timeout_s, self._stall_timeout_s),
             )
         except av.error.FFmpegError as error:
@@ -128,9 +132,9 @@ class NetworkSource:
             self._container = None
 
 
-def _options(uri: str, transport: str) -> dict[str, str]:
-    """FFmpeg's options for one kind of address."""
-    common = {"analyzeduration": _ANALYSE_US}
+def network_options(uri: str, transport: str) -> dict[str, str]:
+    """Return FFmpeg's options for one kind of network address."""
+    common = {"analyzeduration": _ANALYSE_US, "fpsprobesize": _RATE_PICTURES}
     match scheme_of(uri):
         case "rtsp":
             return common | {"rtsp_transport": transport, "allowed_media_types": "video"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import math
 import os
 import select
 import shutil
@@ -59,7 +60,7 @@ class FfmpegPipe:
         poller.register(out, select.POLLIN)
         poller.register(err, select.POLLIN)
         while (left_s := self.deadline_s - time.monotonic()) > 0:
-            ready = dict(poller.poll(left_s * 1000))
+            ready = dict(poller.poll(min(left_s, 60.0) * 1000))
             if err in ready and not self._keep_lines(os.read(err, 4096)):
                 poller.unregister(err)
             if out in ready:
@@ -111,7 +112,7 @@ class SrtSource:
                 f"{redact(self._uri)}: SRT needs the ffmpeg program; install it, for example: apt install ffmpeg"
             )
         self._pipe = FfmpegPipe(self._uri, program)
-        self._pipe.deadline_s = time.monotonic() + self._open_timeout_s
+        self._pipe.deadline_s = time.monotonic() + (self._open_timeout_s or math.inf)
         self._pipe.start()
         try:
             self._container = open_container(self._pipe, shown=redact(self._uri), format_name="mpegts")
@@ -128,7 +129,7 @@ class SrtSource:
     def read(self) -> list[Packet]:
         if self._reader is None or self._pipe is None:
             return []
-        self._pipe.deadline_s = time.monotonic() + self._stall_timeout_s
+        self._pipe.deadline_s = time.monotonic() + (self._stall_timeout_s or math.inf)
         try:
             packets = self._reader.read()
         except TimeoutError as error:
