@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from vrseg.config.quantity import Amount, Duration
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+Positive = Annotated[Duration, Field(gt=0)]
+"""A duration that is not zero."""
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+LISTEN_PATTERN = r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}$"
+DEVICE_PATTERN = r"^(auto|cpu|cuda(:\d+)?)$"
+COLOR_PATTERN = r"^#[0-9a-fA-F]{6}$"
+ENCODER_PATTERN = r"^[A-Za-z0-9_]+$"
+
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Task = Literal["segment", "matte", "detect", "instances", "keypoints"]
 View = Literal["overlay", "mask", "matte", "green", "blur", "none", "alpha-pack"]
-Listen = Annotated[str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}$")]
-DeviceName = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+Listen = Annotated[str, StringConstraints(pattern=LISTEN_PATTERN)]
+DeviceName = Annotated[str, StringConstraints(pattern=DEVICE_PATTERN)]
 
 
 class Section(BaseModel):
     """A part of the configuration."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+        coerce_numbers_to_str=True,
+    )
 
 
 class InputDescription(Section):
@@ -63,7 +78,7 @@ class ClassDescription(Section):
 
     name: str
     """Shown on boxes and written to results."""
-    color: Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")] | None = None
+    color: Annotated[str, StringConstraints(pattern=COLOR_PATTERN)] | None = None
     """`#rrggbb`; a palette's colour when left out."""
     background: bool = False
     """True for the class that is nothing: it is never coloured."""
@@ -88,13 +103,13 @@ class ModelDescription(Section):
     task: Task | None = None
     """What it does."""
     input: InputDescription = InputDescription()
-    """See InputDescription."""
+    """The picture as the network wants it."""
     output: OutputDescription = OutputDescription()
-    """See OutputDescription."""
+    """How to read what the network says."""
     classes: tuple[ClassDescription | str, ...] = ()
     """In the order of the network's channels or class numbers."""
     thresholds: Thresholds = Thresholds()
-    """See Thresholds."""
+    """What counts as seen."""
     licence: str | None = None
     """SPDX identifier of the weights' licence."""
     title: str | None = None
@@ -117,6 +132,8 @@ class Model(ModelDescription):
 
     path: str
     """An ONNX file, relative to the configuration; `demo` is the embedded demo model."""
+    description: str | None = None
+    """A description file, relative to the configuration; the `.yaml` beside the ONNX file when left out."""
     precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
     """What it computes in. The CPU computes fp32, or bf16 with OpenVINO where an accuracy gate passes."""
     engine: Literal["auto", "onnxruntime", "openvino"] = "auto"
@@ -124,15 +141,15 @@ class Model(ModelDescription):
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """Threads of one inference call on the CPU; 0 chooses for the machine."""
     batch: Batching = Batching()
-    """See Batching."""
+    """How frames of all streams are gathered for one inference call."""
 
 
 class Reconnect(Section):
     """When and how often a lost stream is tried again."""
 
-    initial: Duration = 0.5
+    initial: Positive = 0.5
     """Wait before the first new try."""
-    max: Duration = 30.0
+    max: Positive = 30.0
     """The wait doubles up to this."""
     jitter: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Each wait is varied by up to this share, so that many cameras do not come back at once."""
@@ -147,16 +164,16 @@ class SourceSection(Section):
     """A file, a folder of images, rtsp://, rtmp://, srt://, http(s)://, /dev/video0, or synthetic:WIDTHxHEIGHT@FPS."""
     transport: Literal["tcp", "udp"] = "tcp"
     """For RTSP."""
-    open_timeout: Duration = 10.0
+    open_timeout: Positive = 10.0
     """Give up connecting after this."""
-    stall_timeout: Duration = 10.0
+    stall_timeout: Positive = 10.0
     """The stream is lost when no frame was decoded for this long."""
     realtime: bool = False
     """Read a file at its own speed, as if it were a camera; late frames are dropped."""
     loop: bool = False
     """Start a file again at its end."""
     reconnect: Reconnect = Reconnect()
-    """See Reconnect."""
+    """When and how often the lost stream is tried again."""
 
 
 class Queue(Section):
@@ -177,7 +194,7 @@ class Output(Section):
     """A file (.mp4, .mkv, .mov, .ts), which may hold strftime fields, or rtsp://, rtmp://, srt://."""
     codec: Literal["h264", "hevc", "av1"] = "h264"
     """What it is compressed with."""
-    encoder: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]+$")] = "auto"
+    encoder: Annotated[str, StringConstraints(pattern=ENCODER_PATTERN)] = "auto"
     """`auto`, or an FFmpeg encoder such as libx264."""
     bitrate: Amount | None = None
     """Bits per second; constant quality when left out."""
@@ -185,13 +202,13 @@ class Output(Section):
     """CRF; the encoder's usual value when left out."""
     preset: str | None = None
     """The encoder's own preset name or number."""
-    gop: Duration = 2.0
+    gop: Positive = 2.0
     """Time between key frames; a killed process loses at most this much of a recording."""
     latency: Literal["auto", "live", "normal"] = "auto"
     """`live` sends each frame at once; `auto` is `live` for live sources."""
-    segment: Duration | None = None
+    segment: Positive | None = None
     """Start a new file this often, at a key frame; the name needs strftime fields."""
-    keep: Duration | None = None
+    keep: Positive | None = None
     """Delete segments older than this."""
 
 
@@ -219,9 +236,9 @@ class Stream(Section):
     """One video: where it comes from, what looks at it, where it goes."""
 
     source: SourceSection
-    """See SourceSection."""
+    """Where the video comes from."""
     queue: Queue = Queue()
-    """See Queue."""
+    """Decoded frames that wait for the model."""
     model: Name | None = None
     """A name under `models`; without one, frames pass through unseen."""
     view: View = "overlay"
@@ -251,10 +268,19 @@ class Config(Section):
     device: DeviceName = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:1`."""
     models: dict[Name, Model] = {}
-    """By name."""
+    """The networks, each under a name of your choice."""
     streams: dict[Name, Stream] = {}
-    """By name."""
+    """The videos, each under a name of your choice; it is the `stream` label of the metrics."""
     server: Server = Server()
-    """See Server."""
+    """The HTTP port: metrics, health, status."""
     drain_timeout: Duration = 5.0
     """After SIGTERM, time for frames on their way and for file trailers."""
+
+
+def json_schema() -> dict[str, Any]:
+    """Describe the configuration as JSON Schema (draft 2020-12), for editors and other programs."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Config.model_json_schema(mode="serialization"),
+        "title": "Configuration of vrseg",
+    }

@@ -1,0 +1,133 @@
+"""From a file to a `Config`, or to the list of all that is wrong with it. Only this folder reads YAML and variables."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ValidationError
+
+from vrseg.config import mistakes, rules
+from vrseg.config.document import MAX_CHARACTERS, Data, Document, KeyPath, Problem, dotted, parse
+from vrseg.config.overrides import override
+from vrseg.config.schema import Config, ModelDescription, Section
+from vrseg.config.variables import Substituted, reader, substitute
+from vrseg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+AnySection = TypeVar("AnySection", bound=Section)
+
+
+def load(path: Path, *, overrides: Sequence[str] = (), environment: Mapping[str, str] = os.environ) -> Config:
+    """Read the configuration at `path`, with `KEY=VALUE` overrides put over it.
+
+    Raises:
+        ConfigError: one problem for each mistake in the file, the overrides and the variables, in the file's order.
+    """
+    document = override(_read(path), overrides)
+    values = substitute(document.data, reader(environment))
+    config, wrong_types = _validate(Config, values)
+    problems = [*document.problems, *values.problems, *wrong_types]
+    config = config or _what_is_right(values.data, [problem.path for problem in problems])
+    if config is not None:
+        problems += rules.problems_of(config, _names(values.data, "models"))
+        if not _names(values.data, "streams"):
+            problems.append(Problem(("streams",), "there is no stream; nothing would happen"))
+    if problems or config is None:
+        raise ConfigError(*_lines(document, values, problems))
+    return config
+
+
+def load_description(path: Path) -> ModelDescription:
+    """Read the description of a model that lies beside its ONNX file. It holds no variables.
+
+    Raises:
+        ConfigError: one problem for each mistake.
+    """
+    document = _read(path)
+    values = Substituted(document.data, {}, ())
+    description, wrong_types = _validate(ModelDescription, values)
+    problems = [*document.problems, *wrong_types]
+    if problems or description is None:
+        raise ConfigError(*_lines(document, values, problems))
+    return description
+
+
+def _read(path: Path) -> Document:
+    try:
+        with path.open(encoding="utf-8") as file:
+            return parse(file.read(MAX_CHARACTERS + 1), str(path))
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not UTF-8 text; name a YAML file") from None
+    except OSError as error:
+        hint = "; check the path" if isinstance(error, FileNotFoundError) else ""
+        raise ConfigError(f"{path}: {error.strerror or error}{hint}") from error
+
+
+def _validate(section: type[AnySection], values: Substituted) -> tuple[AnySection | None, list[Problem]]:
+    if not isinstance(values.data, dict):
+        return None, [Problem((), "is not a mapping; the top of the file is `key: value` lines")]
+    try:
+        return section.model_validate(values.data), []
+    except ValidationError as error:
+        return None, list(mistakes.problems_of(error, values.data, values.secrets, section.model_json_schema()))
+
+
+def _what_is_right(data: Data, wrong: Iterable[KeyPath]) -> Config | None:
+    """Leave out what is wrong, so that the rest can be checked in the same go; None when nothing is left."""
+    for path in {_holder(data, path) for path in wrong}:
+        data = _without(data, path)
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        # A needed key is gone now: what needed it goes too. Each round leaves out more, so this ends.
+        gone = [detail["loc"][:2] for detail in error.errors() if len(detail["loc"]) > 1]
+        return _what_is_right(data, gone) if gone else None
+
+
+def _without(data: Data, path: KeyPath) -> Data:
+    if not path or not isinstance(data, dict):
+        return data
+    head, rest = str(path[0]), path[1:]
+    inner = _without(data[head], rest) if head in data else None
+    return {key: inner if key == head and rest else item for key, item in data.items() if key != head or rest}
+
+
+def _holder(data: Any, path: KeyPath) -> KeyPath:
+    """Shorten `path` to what can be left out: there, and no element of a list, as that would renumber the others."""
+    for depth, part in enumerate(path):
+        if isinstance(data, list) or not isinstance(data, dict) or part not in data:
+            return path[:depth]
+        data = data[part]
+    return path
+
+
+def _names(data: Data, section: str) -> frozenset[str]:
+    held: Any = data.get(section) if isinstance(data, dict) else None
+    return frozenset(held) if isinstance(held, dict) else frozenset()
+
+
+def _lines(document: Document, values: Substituted, problems: Sequence[Problem]) -> list[str]:
+    """Write problems as lines, one per place, in the file's order."""
+    by_place: dict[tuple[str, KeyPath], Problem] = {}
+    for problem in problems:
+        by_place.setdefault((problem.where or document.where(problem.path), problem.path), problem)
+    ordered = sorted(by_place.items(), key=lambda item: _order(item[0][0]))
+    return [_line(where, problem, values) for (where, _), problem in ordered]
+
+
+def _order(where: str) -> tuple[str, int]:
+    file, _, line = where.rpartition(":")
+    return (file, int(line)) if line.isdecimal() else (where, 0)
+
+
+def _line(where: str, problem: Problem, values: Substituted) -> str:
+    text = problem.text
+    for secrets in values.secrets.values():
+        for secret in sorted(secrets, key=len, reverse=True):
+            # Shorter ones are no secrets, and would tear words apart.
+            text = text.replace(secret, "***") if len(secret) >= 4 else text
+    return f"{where}: {dotted(problem.path)}: {text}" if problem.path else f"{where}: {text}"

@@ -1,0 +1,165 @@
+"""What one key demands of another: mistakes that the types alone cannot see."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vrseg.address import LIVE, local_path, redact, scheme_of
+from vrseg.config.document import KeyPath, Problem, dotted
+from vrseg.config.mistakes import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vrseg.config.schema import Config, Model, Output, ResultOutput, Server, Stream
+
+VIDEO_FILES = (".mp4", ".mkv", ".mov", ".ts", ".webm")
+_PUSH = frozenset({"rtsp", "rtmp", "srt"})
+_STRFTIME = re.compile(r"%[a-zA-Z]")
+_LATER_TASKS = frozenset({"matte", "instances", "keypoints"})
+
+
+def problems_of(config: Config, model_names: frozenset[str]) -> Iterator[Problem]:
+    """Yield every mistake between keys. `model_names`: all that the file names, also those that are broken."""
+    yield from _server(config.server)
+    for name, model in config.models.items():
+        yield from _model(model, ("models", name))
+    for name, stream in config.streams.items():
+        yield from _stream(stream, ("streams", name), model_names)
+    yield from _shared_outputs(config)
+
+
+def _server(server: Server) -> Iterator[Problem]:
+    host, _, port = server.listen.rpartition(":")
+    if int(port) > 65535:
+        yield Problem(("server", "listen"), f"port {port} does not exist; the highest is 65535")
+    if not is_loopback(host) and not server.token:
+        yield Problem(
+            ("server", "listen"), f"{host} can be reached from other machines; set server.token, or listen on 127.0.0.1"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach `host`."""
+    try:
+        return host == "localhost" or ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _model(model: Model, path: KeyPath) -> Iterator[Problem]:
+    if model.task in _LATER_TASKS:
+        yield Problem((*path, "task"), f"{model.task} is not in this version; segment and detect are")
+
+
+def _stream(stream: Stream, path: KeyPath, model_names: frozenset[str]) -> Iterator[Problem]:
+    if stream.model is not None and stream.model not in model_names:
+        known = sorted(model_names)
+        hint = did_you_mean(stream.model, known) or f"; known: {', '.join(known) or 'none'}"
+        yield Problem((*path, "model"), f"no model is named {stream.model!r}{hint}")
+    if stream.view == "alpha-pack":
+        yield Problem((*path, "view"), "alpha-pack is not in this version; matte and green are near to it")
+    elif stream.model is None and "view" in stream.model_fields_set and stream.view != "none":
+        yield Problem((*path, "view"), f"{stream.view} shows what a model saw; name one with `model`, or write none")
+    yield from _source(stream, (*path, "source"))
+    for index, output in enumerate(stream.outputs):
+        yield from _output(output, (*path, "outputs", index))
+    for index, results in enumerate(stream.results):
+        yield from _results(results, (*path, "results", index), with_model=stream.model is not None)
+
+
+def _source(stream: Stream, path: KeyPath) -> Iterator[Problem]:
+    source = stream.source
+    scheme = scheme_of(source.uri)
+    if not source.uri.strip():
+        yield Problem((*path, "uri"), "is empty; write a file or an address")
+    elif scheme is None or (scheme == "file" and "://" in source.uri.removeprefix("file://")):
+        yield Problem((*path, "uri"), f"{_scheme(source.uri)} is no kind of source; {_SOURCES}")
+    elif scheme in LIVE:
+        for key in ("loop", "realtime"):
+            if getattr(source, key):
+                yield Problem((*path, key), f"is for files; {scheme} is live already")
+    if source.reconnect.initial > source.reconnect.max:
+        yield Problem((*path, "reconnect", "max"), "is shorter than `initial`; the wait grows from `initial` to `max`")
+
+
+_SOURCES = "use a file, rtsp://, rtmp://, srt://, http://, https://, /dev/video0 or synthetic:"
+
+
+def _scheme(uri: str) -> str:
+    return f"{uri.partition('://')[0]}://"
+
+
+def _output(output: Output, path: KeyPath) -> Iterator[Problem]:
+    scheme = scheme_of(output.uri)
+    if scheme == "file" and "://" not in output.uri.removeprefix("file://"):
+        yield from _file(output, path)
+    elif scheme in _PUSH:
+        for key in ("segment", "keep"):
+            if getattr(output, key) is not None:
+                yield Problem((*path, key), f"is for files; {scheme} is a live output")
+        if scheme == "rtmp" and output.codec == "av1":
+            yield Problem((*path, "codec"), "RTMP carries h264 or hevc")
+    else:
+        yield Problem(
+            (*path, "uri"), f"{_scheme(output.uri)} is no kind of output; use a file, rtsp://, rtmp:// or srt://"
+        )
+    if output.bitrate is not None and output.quality is not None:
+        yield Problem((*path, "quality"), "cannot be had together with `bitrate`; keep one of them")
+    if output.bitrate == 0:
+        yield Problem((*path, "bitrate"), "0 bits per second hold no video; leave the key out for constant quality")
+
+
+def _file(output: Output, path: KeyPath) -> Iterator[Problem]:
+    name = local_path(output.uri)
+    suffix = Path(name).suffix.lower()
+    if suffix == ".m3u8":
+        yield Problem((*path, "uri"), "HLS output is not in this version; write .ts or .mp4 segments")
+    elif suffix not in VIDEO_FILES:
+        what = f"{suffix} is no video file that can be written" if suffix else "the file name has no ending"
+        yield Problem((*path, "uri"), f"{what}; use {', '.join(VIDEO_FILES)}")
+    elif suffix == ".webm" and output.codec != "av1":
+        yield Problem((*path, "codec"), f"a .webm file cannot hold {output.codec}; use av1, or an .mp4 or .mkv file")
+    if output.segment is not None and not _STRFTIME.search(name):
+        yield Problem((*path, "uri"), "every segment would have the same name; put in the time, such as %Y%m%d-%H%M%S")
+    if output.keep is not None and output.segment is None:
+        yield Problem((*path, "keep"), "deletes old segments; set `segment` too")
+
+
+def _results(results: ResultOutput, path: KeyPath, *, with_model: bool) -> Iterator[Problem]:
+    scheme = results.uri.partition("://")[0] if "://" in results.uri else ""
+    if scheme.startswith(("mqtt", "http")):
+        yield Problem((*path, "uri"), f"results over {scheme}:// are not in this version; write a .jsonl file, or -")
+    elif results.uri != "-" and not (results.uri.endswith(".jsonl") and scheme in ("", "file")):
+        yield Problem((*path, "uri"), f"{redact(results.uri)!r} is not a .jsonl file and not -")
+    if not with_model:
+        yield Problem(path, "there are no results without a model; name one with `model`")
+
+
+def _shared_outputs(config: Config) -> Iterator[Problem]:
+    """Find addresses that are written to twice, or that are read as well."""
+    taken: dict[str, KeyPath] = {
+        _identity(stream.source.uri): ("streams", name, "source") for name, stream in config.streams.items()
+    }
+    sources = frozenset(taken.values())
+    for name, stream in config.streams.items():
+        for path, uri in _written(stream, ("streams", name)):
+            first = taken.setdefault(_identity(uri), path)
+            if first in sources:
+                yield Problem(path, f"would overwrite {dotted(first)}; write elsewhere")
+            elif first != path and uri != "-":
+                yield Problem(path, f"{dotted(first)} writes there already; give each a place of its own")
+
+
+def _written(stream: Stream, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    for index, output in enumerate(stream.outputs):
+        yield (*path, "outputs", index, "uri"), output.uri
+    for index, results in enumerate(stream.results):
+        yield (*path, "results", index, "uri"), results.uri
+
+
+def _identity(uri: str) -> str:
+    return str(Path(local_path(uri)).resolve()) if scheme_of(uri) == "file" and uri != "-" else uri
