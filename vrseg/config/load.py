@@ -10,9 +10,12 @@ from pydantic import ValidationError
 from vrseg.config import mistakes, rules
 from vrseg.config.document import MAX_CHARACTERS, Data, Document, KeyPath, Problem, dotted, parse
 from vrseg.config.overrides import override
-from vrseg.config.schema import Config, ModelDescription, Section
+from vrseg.config.schema import Config, ModelDescription, Section, json_schema
+from vrseg.config.show import redacted
 from vrseg.config.variables import Substituted, reader, substitute
 from vrseg.errors import ConfigError
+
+__all__ = ["json_schema", "load", "load_description", "redacted"]
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
