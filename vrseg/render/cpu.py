@@ -1,0 +1,254 @@
+"""What the output shows: each view draws a frame's result on a copy of its picture."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol, cast
+
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from vrseg.errors import ConfigError
+from vrseg.frame import Detections, Segmentation
+from vrseg.render.blend import FULL, Blender, crop, fill
+from vrseg.render.coverage import Cover, CoverageMaker
+from vrseg.render.label import LabelledBox, draw
+from vrseg.render.picture import Planes, blank_like, drawable, drawable_copy, is_full_range, planes_of, yuv_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import av
+
+    from vrseg.config.schema import View
+    from vrseg.frame import F32, U8, Frame, Result
+    from vrseg.stage import Render
+
+_BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
+_CHROMA_GREEN = (0, 177, 64)
+"""What studios paint their walls with; keyers know it."""
+_UNKNOWN_CLASS = (255, 160, 0)
+_BLURRED_ROWS = 30
+"""What is left of the picture's shorter side: faces and writing are gone, shapes and light remain."""
+
+
+class ClassStyle(Protocol):
+    """How a class looks; `vrseg.models.spec.ResolvedClass` is one."""
+
+    @property
+    def name(self) -> str:
+        """Shown on boxes."""
+
+    @property
+    def color_rgb(self) -> tuple[int, int, int]:
+        """0 to 255 each."""
+
+    @property
+    def background(self) -> bool:
+        """True for the class that is nothing."""
+
+
+def make_render(view: View, *, opacity: float, classes: Sequence[ClassStyle]) -> Render:
+    """Make the stage that draws `view`.
+
+    Args:
+        view: what the output shows.
+        opacity: of the colours in `overlay`, 0 to 1.
+        classes: in the order of class ids.
+
+    Raises:
+        ConfigError: the view is not in this version.
+    """
+    makers: Mapping[str, Callable[[], Render]] = {
+        "overlay": lambda: Overlay(classes, opacity=opacity),
+        "mask": lambda: ClassColours(classes),
+        "matte": lambda: Matte(classes),
+        "green": lambda: GreenScreen(classes),
+        "blur": lambda: BackgroundBlur(classes),
+        "none": PassThrough,
+    }
+    if view not in makers:
+        raise ConfigError(f"view {view} is not in this version; choose one of {', '.join(makers)}")
+    return makers[view]()
+
+
+class PassThrough:
+    """Stage[Frame, Frame]: the picture as it came."""
+
+    def open(self) -> None: ...
+
+    def process(self, frame: Frame, /) -> Iterable[Frame]:
+        return (frame,)
+
+    def flush(self) -> Iterable[Frame]:
+        return ()
+
+    def close(self) -> None: ...
+
+
+class _View(PassThrough, ABC):
+    """Stage[Frame, Frame]: frames without a result pass unchanged, all others get a picture of their own."""
+
+    def __init__(self, classes: Sequence[ClassStyle]) -> None:
+        self._classes = classes
+        self._background_ids = {index for index, style in enumerate(classes) if style.background}
+        self._coverage = CoverageMaker()
+        self._blender = Blender()
+
+    def process(self, frame: Frame, /) -> Iterable[Frame]:
+        if frame.result is None:
+            return (frame,)
+        picture = self.draw(frame, frame.result)
+        return (frame if picture is frame.picture else replace(frame, picture=picture),)
+
+    @abstractmethod
+    def draw(self, frame: Frame, result: Result) -> av.VideoFrame:
+        """Make the picture to show; the frame's own, unchanged, when there is nothing to draw."""
+
+    def _colour(self, class_id: int) -> tuple[int, int, int]:
+        return self._classes[class_id].color_rgb if class_id < len(self._classes) else _UNKNOWN_CLASS
+
+    def _foreground(self, frame: Frame, result: Result) -> Cover | None:
+        return self._coverage.foreground(result, frame.width, frame.height, self._background_ids)
+
+
+class Overlay(_View):
+    """Classes in colour over the picture; boxes with labels."""
+
+    def __init__(self, classes: Sequence[ClassStyle], *, opacity: float) -> None:
+        super().__init__(classes)
+        self._peak = round(opacity * FULL)
+
+    def draw(self, frame: Frame, result: Result) -> av.VideoFrame:
+        if isinstance(result, Detections):
+            return self._draw_boxes(frame, result) if len(result) else cast("av.VideoFrame", frame.picture)
+        covers = self._coverage.classes(result, frame.width, frame.height, self._background_ids, self._peak)
+        picture: av.VideoFrame | None = None
+        for cover in covers:
+            picture = picture or drawable_copy(frame.picture)
+            colour = yuv_of(self._colour(cover.class_id), picture)
+            self._blender.mix(crop(planes_of(picture), *cover.area), colour, cover.weight)
+        return picture or cast("av.VideoFrame", frame.picture)
+
+    def _draw_boxes(self, frame: Frame, detections: Detections) -> av.VideoFrame:
+        picture = drawable_copy(frame.picture)
+        upright = _upright(planes_of(picture), frame.rotation_deg)
+        boxes = _upright_boxes(detections.boxes_xyxy, frame)
+        # Worst first, so that the best is drawn on top.
+        for index in reversed(range(len(detections))):
+            class_id = int(detections.class_ids[index])
+            rgb = self._colour(class_id)
+            name = self._classes[class_id].name if class_id < len(self._classes) else f"class {class_id}"
+            left, top, right, bottom = (round(float(edge)) for edge in boxes[index])
+            box = LabelledBox(
+                left=left,
+                top=top,
+                right=right,
+                bottom=bottom,
+                text=f"{name} {round(float(detections.scores[index]) * 100)} %",
+                colour=yuv_of(rgb, picture),
+                text_colour=yuv_of(_contrast(rgb), picture),
+            )
+            draw(upright, box, self._blender)
+        return picture
+
+
+class ClassColours(_View):
+    """Class colours on black."""
+
+    def draw(self, frame: Frame, result: Result) -> av.VideoFrame:
+        picture = blank_like(frame.picture)
+        planes = planes_of(picture)
+        fill(planes, yuv_of(_BLACK, picture))
+        for cover in self._coverage.classes(result, frame.width, frame.height, self._background_ids):
+            colour = yuv_of(self._colour(cover.class_id), picture)
+            self._blender.mix(crop(planes, *cover.area), colour, cover.weight)
+        return picture
+
+
+class Matte(_View):
+    """The foreground's probability as grey: white is certain. Boxes are white."""
+
+    def draw(self, frame: Frame, result: Result) -> av.VideoFrame:
+        picture = blank_like(frame.picture)
+        planes = planes_of(picture)
+        fill(planes, yuv_of(_BLACK, picture))
+        if isinstance(result, Segmentation):
+            cover = self._coverage.probability(result, frame.width, frame.height, self._background_ids)
+            if cover is not None:
+                crop(planes, *cover.area).y[:] = _as_luma(cover.weight, full=is_full_range(picture))
+        elif (cover := self._foreground(frame, result)) is not None:
+            self._blender.mix(crop(planes, *cover.area), yuv_of(_WHITE, picture), cover.weight)
+        return picture
+
+
+class GreenScreen(_View):
+    """The foreground before chroma green."""
+
+    def draw(self, frame: Frame, result: Result) -> av.VideoFrame:
+        picture = blank_like(frame.picture)
+        fill(planes_of(picture), yuv_of(_CHROMA_GREEN, picture))
+        _show(self._foreground(frame, result), drawable(frame.picture), picture, self._blender)
+        return picture
+
+
+class BackgroundBlur(_View):
+    """The foreground sharp, the rest as through frosted glass."""
+
+    def __init__(self, classes: Sequence[ClassStyle]) -> None:
+        super().__init__(classes)
+        self._shrink, self._grow = VideoReformatter(), VideoReformatter()
+
+    def draw(self, frame: Frame, result: Result) -> av.VideoFrame:
+        source = drawable(frame.picture)
+        picture = self._blurred(source)
+        _show(self._foreground(frame, result), source, picture, self._blender)
+        return picture
+
+    def _blurred(self, source: av.VideoFrame) -> av.VideoFrame:
+        """Blur by scaling down and up: a wide filter at the price of two narrow ones."""
+        shrink = max(1, min(source.width, source.height) // _BLURRED_ROWS)
+        width, height, kind = source.width, source.height, source.format.name
+        small = self._shrink.reformat(
+            source, max(4, width // shrink), max(4, height // shrink), interpolation=Interpolation.AREA, threads=1
+        )
+        return self._grow.reformat(small, width, height, kind, interpolation=Interpolation.BICUBIC, threads=1)
+
+
+def _show(cover: Cover | None, source: av.VideoFrame, target: av.VideoFrame, blender: Blender) -> None:
+    """Put what `cover` holds of `source` onto `target`."""
+    if cover is not None:
+        blender.mix(crop(planes_of(target), *cover.area), crop(planes_of(source), *cover.area), cover.weight)
+
+
+def _as_luma(probability: U8, *, full: bool) -> U8:
+    if full:
+        return probability
+    luma = np.multiply(probability, 55, dtype=np.uint16)  # 55 / 64 is 219 / 255
+    return np.add(np.right_shift(luma, 6, out=luma), 16, out=luma).astype(np.uint8)
+
+
+def _contrast(rgb: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Choose black or white text for a label of this colour."""
+    red, green, blue = rgb
+    return _BLACK if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else _WHITE
+
+
+def _upright(planes: Planes, rotation_deg: int) -> Planes:
+    """View the planes as they will be shown; what is drawn there lands in the coded picture."""
+    turns = -rotation_deg // 90  # rot90 counts counter-clockwise
+    return Planes(np.rot90(planes.y, turns), np.rot90(planes.u, turns), np.rot90(planes.v, turns))
+
+
+def _upright_boxes(boxes_xyxy: F32, frame: Frame) -> F32:
+    """Turn boxes of the coded picture into boxes of the picture as it is shown."""
+    left, top, right, bottom = boxes_xyxy.T
+    width, height = frame.width, frame.height
+    turned = {
+        0: (left, top, right, bottom),
+        90: (height - bottom, left, height - top, right),
+        180: (width - right, height - bottom, width - left, height - top),
+        270: (top, width - right, bottom, width - left),
+    }
+    return np.stack(turned[frame.rotation_deg], axis=1)
