@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 from onnx import numpy_helper
 
+from vrseg.models.trial import TRIAL_PICTURES, trial_tensor
+
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from vrseg.models.spec import ModelSpec
 
-_TRIAL_BATCH = 3
+    Array: TypeAlias = npt.NDArray[Any]
+
 _TOLERANCE = 1e-4
 _ANY = "N"
+_RESIZE_SIZES = 3
+"""Position of the target sizes among the inputs of a Resize node."""
 
 
 def free_batch(spec: ModelSpec) -> bytes | None:
@@ -35,46 +42,77 @@ def free_batch(spec: ModelSpec) -> bytes | None:
 
 
 def rewrite(model: onnx.ModelProto) -> bool:
-    """Free the first dimension of inputs, outputs and reshapes, in place; False when an output has another first one.
+    """Free the first dimension of inputs and outputs and of what fixes it in between, in place.
 
-    A Reshape to (1, ...) is taken to mean the batch and becomes (0, ...): the first dimension of what it reshapes.
+    Returns:
+        False when an input or output has another first dimension than 1; the model is then half changed.
     """
     graph = model.graph
-    weights = {weight.name: weight for weight in graph.initializer}
+    constants = _constants(graph)
+    weights = {weight.name for weight in graph.initializer}
     for value in [*(one for one in graph.input if one.name not in weights), *graph.output]:
         sizes = value.type.tensor_type.shape.dim
         if not sizes or sizes[0].dim_value != 1:
             return False
         sizes[0].dim_param = _ANY
-    constants = {node.output[0]: node for node in graph.node if node.op_type == "Constant"}
+    nodes: list[onnx.NodeProto] = []
     for number, node in enumerate(graph.node):
-        if node.op_type != "Reshape" or node.input[0] in weights or node.input[0] in constants:
-            continue
-        if any(attribute.name == "allowzero" and attribute.i for attribute in node.attribute):
-            continue
-        shape = _constant(node.input[1], weights, constants)
-        if shape is None or shape.size < 2 or shape[0] != 1:
-            continue
-        freed = shape.copy()
-        freed[0] = 0
-        name = f"{node.input[1]}_any_batch_{number}"
-        graph.initializer.append(numpy_helper.from_array(freed, name))
-        node.input[1] = name
+        tag = f"{node.op_type}_{number}_any_batch"
+        if node.op_type == "Reshape" and node.input[0] not in constants:
+            _free_reshape(node, graph, constants.get(node.input[1]), tag)
+        elif node.op_type == "Resize" and len(node.input) > _RESIZE_SIZES:
+            nodes += _free_resize(node, graph, constants.get(node.input[_RESIZE_SIZES]), tag)
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
     # Recorded shapes of inner tensors still hold the old batch.
     del graph.value_info[:]
     return True
 
 
-def _constant(
-    name: str, weights: dict[str, onnx.TensorProto], constants: dict[str, onnx.NodeProto]
-) -> np.ndarray[Any, Any] | None:
-    if name in weights:
-        return numpy_helper.to_array(weights[name])
-    if name in constants:
-        for attribute in constants[name].attribute:
-            if attribute.name == "value":
-                return numpy_helper.to_array(attribute.t)
-    return None
+def _free_reshape(node: onnx.NodeProto, graph: onnx.GraphProto, constant: onnx.TensorProto | None, tag: str) -> None:
+    """Turn a shape (1, ...) into (0, ...), which stands for the first dimension of what is reshaped."""
+    literal_zero = any(attribute.name == "allowzero" and attribute.i for attribute in node.attribute)
+    shape = _first_is_one(constant)
+    if literal_zero or shape is None:
+        return
+    freed = shape.copy()
+    freed[0] = 0
+    graph.initializer.append(numpy_helper.from_array(freed, tag))
+    node.input[1] = tag
+
+
+def _free_resize(
+    node: onnx.NodeProto, graph: onnx.GraphProto, constant: onnx.TensorProto | None, tag: str
+) -> list[onnx.NodeProto]:
+    """Take the first of the target sizes from the input's own shape; returns the nodes that do so."""
+    sizes = _first_is_one(constant)
+    if sizes is None:
+        return []
+    first, rest = f"{tag}_first", f"{tag}_rest"
+    graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.int64), first))
+    graph.initializer.append(numpy_helper.from_array(sizes[1:].astype(np.int64), rest))
+    made = [
+        onnx.helper.make_node("Shape", [node.input[0]], [f"{tag}_shape"]),
+        onnx.helper.make_node("Gather", [f"{tag}_shape", first], [f"{tag}_batch"], axis=0),
+        onnx.helper.make_node("Concat", [f"{tag}_batch", rest], [f"{tag}_sizes"], axis=0),
+    ]
+    node.input[_RESIZE_SIZES] = f"{tag}_sizes"
+    return made
+
+
+def _constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    found = {weight.name: weight for weight in graph.initializer}
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and attribute.name == "value":
+                found[node.output[0]] = attribute.t
+    return found
+
+
+def _first_is_one(constant: onnx.TensorProto | None) -> Array | None:
+    values = numpy_helper.to_array(constant) if constant is not None else np.empty(0)
+    return values if values.ndim == 1 and values.size > 1 and values[0] == 1 else None
 
 
 def _proved(spec: ModelSpec, graph: bytes) -> bool:
@@ -83,30 +121,12 @@ def _proved(spec: ModelSpec, graph: bytes) -> bool:
     sessions = [
         ort.InferenceSession(source, options, providers=["CPUExecutionProvider"]) for source in (str(spec.path), graph)
     ]
-    pictures = _pictures(spec)
+    pictures = trial_tensor(spec.input)
     names = list(spec.outputs)
     single = [sessions[0].run(names, {spec.input.name: picture[None]}) for picture in pictures]
     together = sessions[1].run(names, {spec.input.name: pictures})
     return all(
-        joined.shape == (_TRIAL_BATCH, *one_by_one[0].shape[1:])
+        joined.shape == (TRIAL_PICTURES, *one_by_one[0].shape[1:])
         and np.allclose(joined, np.concatenate(one_by_one), rtol=_TOLERANCE, atol=_TOLERANCE)
         for joined, one_by_one in zip(together, zip(*single, strict=True), strict=True)
     )
-
-
-def _pictures(spec: ModelSpec) -> np.ndarray[Any, Any]:
-    """Three different pictures with smooth shapes and noise, in the range that the model was trained on."""
-    random = np.random.default_rng(0)
-    target = spec.input
-    y, x = np.mgrid[0 : target.height, 0 : target.width]
-    pixels = np.empty((_TRIAL_BATCH, target.height, target.width, 3), np.float32)
-    for picture in pixels:
-        for channel in range(3):
-            fx, fy, phase = random.uniform(1, 6, 3)
-            wave = np.sin(fx * x / target.width + phase) * np.cos(fy * y / target.height)
-            picture[..., channel] = 127.5 + 100 * wave + random.uniform(-25, 25, wave.shape)
-    if target.dtype != "uint8":
-        pixels = (pixels * target.scale - np.array(target.mean)) / np.array(target.std)
-    if target.layout == "nchw":
-        pixels = pixels.transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(pixels.astype(target.dtype))

@@ -1,0 +1,87 @@
+"""Does a network still say the same when it computes in a coarser type? A gate that a precision must pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from vrseg.models.spec import ModelSpec
+
+    Array = npt.NDArray[Any]
+
+MIN_IOU = 0.99
+MAX_SCORE_ERROR = 0.02
+# Below this share of the pictures an intersection over union is a matter of a few pixels at the edge.
+_MIN_SHARE = 0.01
+_BOX = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was measured, and whether it is good enough."""
+
+    passed: bool
+    text: str
+
+
+def compare(spec: ModelSpec, exact: list[Array], coarse: list[Array]) -> Verdict:
+    """Compare the outputs of the same pictures in fp32 and in a coarser type."""
+    if not all(np.isfinite(one).all() for one in coarse):
+        return Verdict(passed=False, text="its numbers overflow")
+    if spec.task == "segment":
+        return _compare_masks(spec, exact[0], coarse[0])
+    if spec.decode == "end2end":
+        # Rows after suppression may come in another order: compare what is sorted, the scores.
+        scores = [np.sort(_end2end_scores(one)) for one in (exact, coarse)]
+    else:
+        scores = [_row_scores(spec, one[0]) for one in (exact, coarse)]
+    error = float(np.abs(scores[0] - scores[1]).max(initial=0.0))
+    return Verdict(passed=error <= MAX_SCORE_ERROR, text=f"score error {error:.3f}, allowed {MAX_SCORE_ERROR}")
+
+
+def _compare_masks(spec: ModelSpec, exact: Array, coarse: Array) -> Verdict:
+    masks = [_masks(spec, one) for one in (exact, coarse)]
+    either, both = (masks[0] | masks[1]).sum(), (masks[0] & masks[1]).sum()
+    if either < _MIN_SHARE * masks[0].size:
+        error = float(np.abs(_probability(spec, exact) - _probability(spec, coarse)).max())
+        return Verdict(passed=error <= MAX_SCORE_ERROR, text=f"score error {error:.3f}, allowed {MAX_SCORE_ERROR}")
+    iou = float(both / either)
+    return Verdict(passed=iou >= MIN_IOU, text=f"mask IoU {iou:.4f}, needed {MIN_IOU}")
+
+
+def _masks(spec: ModelSpec, scores: Array) -> npt.NDArray[np.bool_]:
+    """Mark where each class was found: (N, h, w) for one class, (N, C, h, w) for several."""
+    probability = _probability(spec, scores)
+    if probability.shape[1] == 1:
+        found: npt.NDArray[np.bool_] = probability[:, 0] > spec.thresholds.mask
+        return found
+    winner = probability.argmax(axis=1)[:, None]
+    classes = np.array([one for one in range(probability.shape[1]) if one not in spec.background_ids])
+    return np.asarray(winner == classes[None, :, None, None])
+
+
+def _probability(spec: ModelSpec, scores: Array) -> npt.NDArray[np.float32]:
+    scores = scores.astype(np.float32)
+    scores = scores.transpose(0, 3, 1, 2) if spec.channels_last else scores
+    scores = scores[:, None] if scores.ndim == 3 else scores
+    if spec.decode != "logits":
+        return scores
+    if scores.shape[1] == 1:
+        return np.asarray(0.5 + 0.5 * np.tanh(0.5 * scores))
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def _row_scores(spec: ModelSpec, rows: Array) -> Array:
+    if spec.decode == "yolov8":
+        return rows[:, _BOX:]
+    return rows[..., _BOX : _BOX + 1] * rows[..., _BOX + 1 :]
+
+
+def _end2end_scores(outputs: list[Array]) -> Array:
+    return outputs[0][..., _BOX] if len(outputs) == 1 else outputs[1]
