@@ -48,7 +48,13 @@ class Source(Protocol):
         """Release everything. Always safe."""
 
 
-Decode: TypeAlias = Stage[Packet, Frame]  # 0..n frames per packet
+class Decode(Stage[Packet, Frame], Protocol):
+    """Packets to frames, 0 to n for each. Damage is counted and survived."""
+
+    errors: int
+    """Units that could not be decoded so far."""
+
+
 Preprocess: TypeAlias = Stage[tuple[Frame, ...], Batch]  # resize, colour, normalise
 Infer: TypeAlias = Stage[Batch, Inference]
 Postprocess: TypeAlias = Stage[Inference, Frame]  # n frames per batch, each with its result

@@ -20,7 +20,7 @@ class ChannelClosedError(Exception):
     """Nothing more can be put; or, while taking, nothing more will come."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: Python 3.11 cannot set up a frozen generic that has them
 class Ageing(Generic[T]):
     """When an item has become worthless to its reader."""
 

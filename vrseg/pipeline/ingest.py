@@ -48,7 +48,10 @@ class Ingest:
         self._ledger = ledger
         self._observer = observer
         self._timeline = Timeline()
-        self._frames = 0
+        self._decoder: Decode | None = None
+        self._told_errors = 0
+        self._running = False
+        self._frames = ledger.entered
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read until the source ends or `stop` is set; then close the queue.
@@ -90,16 +93,19 @@ class Ingest:
         stream = self._ledger.stream
         packets: Channel[Packet] = Channel(f"{stream}.packets", PACKETS_AHEAD)
         self._timeline.new_connection()
+        self._running = False
         failures: list[VrsegError] = []
         async with asyncio.TaskGroup() as group:
             reader = group.create_task(self._read(packets, failures))
             guard = group.create_task(self._guard(reader, failures, stop))
-            decoder = self._stages.make_decoder(self._frames)
+            self._decoder = self._stages.make_decoder(self._frames)
+            self._told_errors = 0
             async with opened(
-                "decode", decoder, self._observer, thread=f"{stream}.decode", inbox=packets, outbox=self._decoded
+                "decode", self._decoder, self._observer, thread=f"{stream}.decode", inbox=packets, outbox=self._decoded
             ) as runner:
                 await pump(packets, runner, self._accept)
             guard.cancel()
+            self._tell_errors()
         if failures:
             raise failures[0]
 
@@ -149,11 +155,21 @@ class Ingest:
     async def _accept(self, frame: Frame) -> None:
         if self._stages.live:
             frame = replace(frame, pts=self._timeline.place(frame))
-        if self._frames == 0 or self._ledger.entered == 0:
+        if not self._running:
+            self._running = True
             self._observer.stream_state(self._ledger.stream, "running")
+        self._tell_errors()
         self._frames += 1
         self._ledger.enter()
         try:
             await self._decoded.put(frame)
         except ChannelClosedError:
             self._ledger.drop_queued("stopped")
+        except asyncio.CancelledError:
+            self._ledger.drop_queued("stopped")
+            raise
+
+    def _tell_errors(self) -> None:
+        if self._decoder is not None and self._decoder.errors > self._told_errors:
+            self._observer.decode_errors(self._ledger.stream, self._decoder.errors - self._told_errors)
+            self._told_errors = self._decoder.errors

@@ -35,6 +35,8 @@ class StreamRecord:
     info: SourceInfo | None = None
     last_latency_s: float = 0.0
     reconnects: int = 0
+    damaged_units: int = 0
+    """What could not be decoded, and was passed over."""
 
 
 class Recorder:
@@ -144,6 +146,7 @@ class Recorder:
         self._metrics.reconnects.labels(stream, reason).inc()
 
     def decode_errors(self, stream: str, count: int) -> None:
+        self.streams[stream].damaged_units += count
         self._metrics.decode_errors.labels(stream).inc(count)
         self._log.warning("undecodable data passed over", stream=stream, stage="decode", units=count)
 

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from plugins.toys import Ear
+
+from vrseg.frame import Frame
+from vrseg.pipeline.batcher import Batcher, Inlet
+from vrseg.pipeline.channel import Channel
+from vrseg.pipeline.ledger import Ledger
+
+if TYPE_CHECKING:
+    from vrseg.pipeline.channel import OnFull
+
+
+def frame(stream: str, index: int) -> Frame:
+    return Frame(
+        stream=stream,
+        index=index,
+        pts=index,
+        time_base=Fraction(1, 30),
+        picture=None,
+        width=2,
+        height=2,
+        decoded_s=time.monotonic(),
+    )
+
+
+def inlet(stream: str, *, size: int = 8, room: int = 8, policy: OnFull = "block") -> Inlet:
+    return Inlet(Channel(f"{stream}.decoded", size, policy), Ledger(stream, room, Ear()), lambda _frame: None)
+
+
+async def fill(target: Inlet, count: int) -> None:
+    for index in range(count):
+        target.ledger.enter()
+        await target.decoded.put(frame(target.ledger.stream, index))
+
+
+def test_a_full_batch_goes_at_once() -> None:
+    async def main() -> None:
+        batcher, source = Batcher(4, 10.0), inlet("a")
+        batcher.attach(source)
+        await fill(source, 6)
+        started_s = time.monotonic()
+        assert len(await anext(batcher)) == 4
+        assert time.monotonic() - started_s < 0.1
+
+    asyncio.run(main())
+
+
+def test_a_partial_batch_goes_when_its_oldest_frame_has_waited_long_enough() -> None:
+    async def main() -> None:
+        batcher, source = Batcher(4, 0.05), inlet("a")
+        batcher.attach(source)
+        await fill(source, 2)
+        started_s = time.monotonic()
+        assert len(await anext(batcher)) == 2
+        assert 0.03 < time.monotonic() - started_s < 0.2
+
+    asyncio.run(main())
+
+
+def test_a_lone_live_stream_never_waits_for_its_own_next_frame() -> None:
+    async def main() -> None:
+        batcher, source = Batcher(4, 10.0), inlet("a", policy="drop_oldest")
+        batcher.attach(source)
+        await fill(source, 1)
+        assert len(await asyncio.wait_for(anext(batcher), 1)) == 1
+
+    asyncio.run(main())
+
+
+def test_a_batch_does_not_wait_for_a_stream_without_credits() -> None:
+    async def main() -> None:
+        batcher, ready, stuck = Batcher(4, 10.0), inlet("a", policy="drop_oldest"), inlet("b", room=1)
+        batcher.attach(ready)
+        batcher.attach(stuck)
+        await fill(stuck, 1)
+        stuck.decoded.take_nowait()
+        stuck.ledger.depart()  # its only credit is under way
+        await fill(ready, 1)
+        assert [one.stream for one in await asyncio.wait_for(anext(batcher), 1)] == ["a"]
+
+    asyncio.run(main())
+
+
+def test_streams_take_turns() -> None:
+    async def main() -> None:
+        batcher = Batcher(4, 0.0)
+        greedy, modest = inlet("greedy"), inlet("modest")
+        batcher.attach(greedy)
+        batcher.attach(modest)
+        await fill(greedy, 8)
+        await fill(modest, 2)
+        first = Counter(one.stream for one in await anext(batcher))
+        assert first == {"greedy": 2, "modest": 2}
+
+    asyncio.run(main())
+
+
+def test_the_iteration_ends_when_closed_and_all_streams_have_ended() -> None:
+    async def main() -> None:
+        batcher, source = Batcher(4, 0.0), inlet("a")
+        batcher.attach(source)
+        await fill(source, 3)
+        source.decoded.close()
+        batcher.close()
+        assert [len(batch) async for batch in batcher] == [3]
+
+    asyncio.run(main())
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    counts=st.lists(st.integers(0, 20), min_size=1, max_size=4),
+    rooms=st.lists(st.integers(1, 6), min_size=4, max_size=4),
+    max_size=st.integers(1, 6),
+    delays=st.lists(st.sampled_from([0.0, 0.001]), min_size=4, max_size=4),
+)
+def test_each_frame_is_batched_once_in_order_and_within_its_credits(
+    counts: list[int], rooms: list[int], max_size: int, delays: list[float]
+) -> None:
+    async def main() -> None:
+        batcher = Batcher(max_size, 0.002)
+        inlets = [inlet(str(number), size=3, room=rooms[number]) for number in range(len(counts))]
+        for one in inlets:
+            batcher.attach(one)
+        seen: dict[str, list[int]] = {one.ledger.stream: [] for one in inlets}
+
+        async def feed(number: int) -> None:
+            for index in range(counts[number]):
+                await asyncio.sleep(delays[number])
+                inlets[number].ledger.enter()
+                await inlets[number].decoded.put(frame(str(number), index))
+            inlets[number].decoded.close()
+
+        async def consume() -> None:
+            async for batch in batcher:
+                assert 1 <= len(batch) <= max_size
+                share = Counter(one.stream for one in batch)
+                for number, one in enumerate(inlets):
+                    assert share[one.ledger.stream] <= rooms[number]
+                    assert one.ledger.credits >= 0
+                for one in batch:
+                    seen[one.stream].append(one.index)
+                    inlets[int(one.stream)].ledger.deliver(one, time.monotonic())
+
+        async def all_fed() -> None:
+            await asyncio.gather(*(feed(number) for number in range(len(counts))))
+            batcher.close()
+
+        await asyncio.wait_for(asyncio.gather(all_fed(), consume()), 20)
+        assert seen == {str(number): list(range(count)) for number, count in enumerate(counts)}
+
+    asyncio.run(main())
+
+
+def test_detaching_forgets_a_stream() -> None:
+    async def main() -> None:
+        batcher, first, second = Batcher(4, 0.0), inlet("a"), inlet("b")
+        batcher.attach(first)
+        batcher.attach(second)
+        await fill(first, 2)
+        await fill(second, 2)
+        batcher.detach(first)
+        kept: list[Any] = list(await anext(batcher))
+        assert {one.stream for one in kept} == {"b"}
+        assert len(first.decoded) == 2
+
+    asyncio.run(main())

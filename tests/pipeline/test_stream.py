@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from plugins.toys import Ear, ToyDecoder, ToyEncoder, ToyEngine, ToySink, ToySource, toy_model, toy_stream
+
+from vrseg.errors import MediaError, SourceEndedError, StreamLostError
+from vrseg.pipeline.backoff import Backoff
+from vrseg.pipeline.ledger import Ledger
+from vrseg.pipeline.model import ModelRunner
+from vrseg.pipeline.stream import run_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from vrseg.pipeline.stream import StreamStages
+
+
+def books(ledger: Ledger) -> tuple[int, int]:
+    """How many frames came in, and how many have an end."""
+    return ledger.entered, ledger.delivered + ledger.failed + ledger.dropped.total()
+
+
+async def run(
+    stages: StreamStages, *, model: ModelRunner | None, ledger: Ledger, ear: Ear, stop: asyncio.Event | None = None
+) -> None:
+    await run_stream(stages, model, ledger, ear, stop or asyncio.Event())
+
+
+async def with_model(runner: ModelRunner, work: Callable[[], Awaitable[object]]) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(runner.run())
+        await runner.ready.wait()
+        try:
+            await work()
+        finally:
+            runner.close()
+
+
+def test_a_file_arrives_whole_and_in_order() -> None:
+    async def main() -> None:
+        ear, sink, ledger = Ear(), ToySink(), Ledger("a", 10, Ear())
+        runner = ModelRunner(toy_model(), ear)
+        stages = toy_stream("a", lambda: ToySource(200), sink, encoder=ToyEncoder(lookahead=7))
+        await with_model(runner, lambda: run(stages, model=runner, ledger=ledger, ear=ear))
+        assert sink.pts == [33 * index for index in range(200)]
+        assert sink.flushed == 1
+        assert ledger.delivered == 200
+        assert ledger.unaccounted == 0
+        assert ledger.held == 0
+        assert ear.workers == 0
+
+    asyncio.run(main())
+
+
+def test_frames_pass_through_unseen_without_a_model() -> None:
+    async def main() -> None:
+        ear, sink = Ear(), ToySink()
+        ledger = Ledger("a", 3, ear)
+        await run(toy_stream("a", lambda: ToySource(50), sink), model=None, ledger=ledger, ear=ear)
+        assert sink.pts == [33 * index for index in range(50)]
+
+    asyncio.run(main())
+
+
+def test_a_slow_output_makes_a_live_stream_drop_frames_and_keeps_the_rest_young() -> None:
+    async def main() -> None:
+        ear, sink, encoder = Ear(), ToySink(work_s=0.5), ToyEncoder()
+        ledger = Ledger("a", 6, ear)
+        runner = ModelRunner(toy_model(), ear)
+        stages = toy_stream(
+            "a",
+            lambda: ToySource(120, interval_s=0.02, live=True),
+            sink,
+            encoder=encoder,
+            policy="drop_oldest",
+            max_age_s=0.3,
+            live=True,
+        )
+        await with_model(runner, lambda: run(stages, model=runner, ledger=ledger, ear=ear))
+        entered, ended = books(ledger)
+        assert entered == ended == 120
+        assert max(encoder.ages_s) < 0.35
+        assert {reason for _, _, reason in ear.dropped} <= {"queue_full", "max_age"}
+        assert len(ear.dropped) > 90
+
+    asyncio.run(main())
+
+
+def test_a_slow_output_does_not_slow_the_stream_beside_it() -> None:
+    async def main() -> None:
+        ear, slow, quick = Ear(), ToySink(work_s=0.5), ToySink()
+        runner = ModelRunner(toy_model(), ear)
+        first, second = Ledger("slow", 6, ear), Ledger("quick", 6, ear)
+
+        def live(name: str, sink: ToySink) -> StreamStages:
+            return toy_stream(
+                name,
+                lambda: ToySource(150, interval_s=0.01, live=True),
+                sink,
+                policy="drop_oldest",
+                max_age_s=0.3,
+                live=True,
+            )
+
+        async def both() -> None:
+            await asyncio.gather(
+                run(live("slow", slow), model=runner, ledger=first, ear=ear),
+                run(live("quick", quick), model=runner, ledger=second, ear=ear),
+            )
+
+        await with_model(runner, both)
+        assert second.delivered >= 0.9 * 150
+        assert first.delivered < 20
+
+    asyncio.run(main())
+
+
+def test_a_slow_output_of_a_file_loses_no_frame() -> None:
+    async def main() -> None:
+        ear, sink = Ear(), ToySink(work_s=0.02)
+        ledger = Ledger("a", 6, ear)
+        runner = ModelRunner(toy_model(), ear)
+        stages = toy_stream("a", lambda: ToySource(60), sink)
+        await with_model(runner, lambda: run(stages, model=runner, ledger=ledger, ear=ear))
+        assert len(sink.pts) == 60
+        assert not ear.dropped
+
+    asyncio.run(main())
+
+
+def test_a_lost_source_is_tried_again_and_its_clock_goes_on() -> None:
+    async def main() -> None:
+        ear, sink = Ear(), ToySink()
+        ledger = Ledger("a", 6, ear)
+        sources = iter(
+            [
+                ToySource(5, interval_s=0.01, live=True, failure=SourceEndedError("gone")),
+                ToySource(0, live=True, open_failure=SourceEndedError("still gone")),
+                ToySource(5, interval_s=0.01, live=True),
+            ]
+        )
+        stages = toy_stream("a", lambda: next(sources), sink, policy="drop_oldest", live=True)
+        await run(stages, model=None, ledger=ledger, ear=ear)
+        assert len(sink.pts) == 10
+        assert sink.pts == sorted(set(sink.pts))
+        assert ear.reconnects == ["ended", "ended"]
+        assert sink.flushed == 1, "the output lives on while the source is away"
+
+    asyncio.run(main())
+
+
+def test_a_source_that_stays_away_is_given_up_after_the_attempts() -> None:
+    async def main() -> None:
+        ear, ledger = Ear(), Ledger("a", 6, Ear())
+        stages = toy_stream(
+            "a",
+            lambda: ToySource(0, live=True, open_failure=SourceEndedError("gone")),
+            ToySink(),
+            live=True,
+            backoff=Backoff(initial_s=0.001, attempts=3),
+        )
+        with pytest.raises(ExceptionGroup) as caught:
+            await run(stages, model=None, ledger=ledger, ear=ear)
+        assert caught.group_contains(StreamLostError, match="gave up after 3 tries: gone")
+        assert len(ear.reconnects) == 3
+
+    asyncio.run(main())
+
+
+def test_a_silent_source_is_noticed_by_its_missing_frames() -> None:
+    async def main() -> None:
+        ear, ledger, stop = Ear(), Ledger("a", 6, Ear()), asyncio.Event()
+        stages = toy_stream(
+            "a", lambda: ToySource(2, interval_s=0.7, live=True), ToySink(), live=True, stall_timeout_s=0.2
+        )
+        asyncio.get_running_loop().call_later(1.5, stop.set)
+        await asyncio.wait_for(run(stages, model=None, ledger=ledger, ear=ear, stop=stop), 3)
+        assert ear.reconnects[0] == "stalled"
+        assert ledger.delivered
+
+    asyncio.run(main())
+
+
+def test_stop_ends_a_live_stream_and_commits_its_outputs() -> None:
+    async def main() -> None:
+        ear, sink, stop = Ear(), ToySink(), asyncio.Event()
+        ledger = Ledger("a", 6, ear)
+        stages = toy_stream(
+            "a", lambda: ToySource(10_000, interval_s=0.01, live=True), sink, policy="drop_oldest", live=True
+        )
+        asyncio.get_running_loop().call_later(0.3, stop.set)
+        await asyncio.wait_for(run(stages, model=None, ledger=ledger, ear=ear, stop=stop), 2)
+        assert sink.flushed == 1
+        assert sink.closed
+        assert ledger.delivered == len(sink.pts) > 5
+        entered, ended = books(ledger)
+        assert entered == ended
+
+    asyncio.run(main())
+
+
+def test_a_broken_decoder_is_named_and_everything_is_closed() -> None:
+    async def main() -> None:
+        ear, sink = Ear(), ToySink()
+        ledger = Ledger("a", 6, ear)
+        stages = toy_stream(
+            "a", lambda: ToySource(50), sink, make_decoder=lambda first: ToyDecoder("a", first, fail_at=20)
+        )
+        with pytest.raises(ExceptionGroup) as caught:
+            await run(stages, model=None, ledger=ledger, ear=ear)
+        assert caught.group_contains(RuntimeError, match="toy decoder broke")
+        assert sink.closed
+        assert not sink.flushed, "what is not whole must not be committed"
+        entered, ended = books(ledger)
+        assert entered == ended == 20
+        assert ear.workers == 0
+
+    asyncio.run(main())
+
+
+def test_a_broken_model_fails_the_frames_it_held() -> None:
+    async def main() -> None:
+        ear, ledger = Ear(), Ledger("a", 10, Ear())
+        runner = ModelRunner(toy_model(ToyEngine(fail_at=3)), ear)
+        stages = toy_stream("a", lambda: ToySource(100), ToySink())
+        with pytest.raises(ExceptionGroup) as caught:
+            await with_model(runner, lambda: run(stages, model=runner, ledger=ledger, ear=ear))
+        assert caught.group_contains(RuntimeError, match="toy engine broke")
+        assert ledger.unaccounted == 0
+        assert ledger.held == 0
+
+    asyncio.run(main())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    count=st.integers(0, 60),
+    live=st.booleans(),
+    speeds=st.tuples(*[st.sampled_from([0.0, 0.0, 0.001, 0.004])] * 4),
+    fault=st.sampled_from(["none", "none", "source", "decoder", "engine", "sink", "cancel", "stop"]),
+    at=st.integers(0, 40),
+    max_batch=st.integers(1, 5),
+    room=st.integers(1, 12),
+    size=st.integers(1, 6),
+)
+def test_every_frame_that_came_in_has_exactly_one_end(  # noqa: PLR0913 -- one argument for each thing that varies
+    count: int,
+    live: bool,
+    speeds: tuple[float, float, float, float],
+    fault: str,
+    at: int,
+    max_batch: int,
+    room: int,
+    size: int,
+) -> None:
+    async def main() -> None:
+        ear, stop = Ear(), asyncio.Event()
+        ledger = Ledger("a", room, ear)
+        sink = ToySink(work_s=speeds[3], fail_at=at if fault == "sink" else None)
+        runner = ModelRunner(
+            toy_model(ToyEngine(work_s=speeds[2], fail_at=at if fault == "engine" else None), max_batch=max_batch), ear
+        )
+        stages = toy_stream(
+            "a",
+            lambda: ToySource(
+                count, interval_s=speeds[0], live=live, failure=MediaError("torn") if fault == "source" else None
+            ),
+            sink,
+            make_decoder=lambda first: ToyDecoder("a", first, speeds[1], fail_at=at if fault == "decoder" else None),
+            size=size,
+            policy="drop_oldest" if live else "block",
+            max_age_s=0.01 if live else 0.0,
+            live=live,
+        )
+
+        async def attempt() -> None:
+            task = asyncio.ensure_future(run(stages, model=runner, ledger=ledger, ear=ear, stop=stop))
+            loop = asyncio.get_running_loop()
+            if fault == "cancel":
+                loop.call_later(at / 1000, task.cancel)
+            if fault == "stop":
+                loop.call_later(at / 1000, stop.set)
+            try:
+                await task
+            except asyncio.CancelledError:
+                assert fault == "cancel"
+
+        try:
+            await asyncio.wait_for(with_model(runner, attempt), 20)
+        except ExceptionGroup:
+            assert fault in {"source", "decoder", "engine", "sink"}
+        entered, ended = books(ledger)
+        assert entered == ended
+        assert ledger.held == 0
+        assert ledger.unaccounted == 0
+        assert ear.workers == 0
+        assert sink.pts == sorted(set(sink.pts))
+        assert ledger.delivered in {len(sink.pts), len(sink.pts) - 1} or fault in {"sink", "cancel"}
+        if fault == "none" and not live:
+            assert ledger.delivered == count
+
+    asyncio.run(main())

@@ -1,0 +1,126 @@
+"""From the configuration to stages: which constructors, with which settings. Nothing is opened here."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from vrseg.encode.settings import EncodeSettings
+from vrseg.pipeline.backoff import Backoff
+from vrseg.pipeline.ingest import IngestStages
+from vrseg.pipeline.model import ModelStages
+from vrseg.pipeline.outputs import OutputStages
+from vrseg.pipeline.stream import QueueRule, StreamStages
+from vrseg.sink.choose import make_result_sink, make_video_sink
+from vrseg.source.open import make_source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from vrseg.backend import Backend
+    from vrseg.config.schema import Model, Output, Stream
+    from vrseg.models.spec import ModelSpec
+    from vrseg.stage import Render
+
+# Credits for frames behind the queue of decoded frames: one batch in the model, one being gathered, and one frame each
+# for render and encode. More would only add latency and memory.
+BATCHES_UNDER_WAY = 2
+FRAMES_BEHIND_MODEL = 2
+
+
+def model_stages(name: str, section: Model, spec: ModelSpec, backend: Backend) -> ModelStages:
+    """Return the stages of a model."""
+    return ModelStages(
+        name=name,
+        preprocess=backend.make_preprocess(spec),
+        infer=backend.make_engine(spec, section),
+        postprocess=backend.make_head(spec),
+        max_batch=section.batch.max_size,
+        max_delay_s=section.batch.max_delay,
+    )
+
+
+def credits_for(max_batch: int) -> int:
+    """Frames of one stream that may be under way behind its queue of decoded frames."""
+    return BATCHES_UNDER_WAY * max_batch + FRAMES_BEHIND_MODEL
+
+
+def is_live(section: Stream) -> bool:
+    """Tell whether the stream's source cannot wait."""
+    return make_source(section.source).live
+
+
+def queue_rule(section: Stream, *, live: bool) -> QueueRule:
+    """Resolve what `auto` means for the stream's queue."""
+    policy = section.queue.policy
+    if policy == "auto":
+        policy = "drop_oldest" if live else "block"
+    max_age_s = 0.0 if policy == "block" else section.queue.max_age
+    return QueueRule(size=section.queue.size, policy=policy, max_age_s=max_age_s)
+
+
+def stream_stages(
+    name: str, section: Stream, spec: ModelSpec | None, backend: Backend, base_dir: Path, *, live: bool
+) -> StreamStages:
+    """Return the stages of one life of a stream."""
+    return StreamStages(
+        ingest=ingest_stages(name, section, backend, live=live),
+        queue=queue_rule(section, live=live),
+        render=render_stage(section, spec, backend) if section.outputs else None,
+        outputs=tuple(_outputs(section.outputs, backend, base_dir, live=live)),
+        results=tuple(
+            make_result_sink(result, base_dir, classes=spec.classes if spec else ()) for result in section.results
+        ),
+    )
+
+
+def ingest_stages(name: str, section: Stream, backend: Backend, *, live: bool) -> IngestStages:
+    """Return what a stream reads from."""
+    source = section.source
+    return IngestStages(
+        make_source=lambda: make_source(source),
+        make_decoder=lambda first_index: backend.make_decoder(name, live=live, first_index=first_index),
+        live=live,
+        open_timeout_s=source.open_timeout,
+        stall_timeout_s=source.stall_timeout,
+        backoff=Backoff(
+            initial_s=source.reconnect.initial,
+            max_s=source.reconnect.max,
+            jitter=source.reconnect.jitter,
+            attempts=source.reconnect.attempts,
+        ),
+    )
+
+
+def render_stage(section: Stream, spec: ModelSpec | None, backend: Backend) -> Render | None:
+    """Return what draws the stream's view; None when its frames go out as they came."""
+    if section.view == "none" or spec is None:
+        return None
+    return backend.make_render(section.view, opacity=section.opacity, classes=spec.classes)
+
+
+def encode_settings(output: Output, *, live: bool) -> EncodeSettings:
+    """Return what the encoder of an output is asked for."""
+    return EncodeSettings(
+        codec=output.codec,
+        encoder=output.encoder,
+        bitrate=output.bitrate,
+        quality=output.quality,
+        preset=output.preset,
+        gop_s=output.gop,
+        live=live if output.latency == "auto" else output.latency == "live",
+    )
+
+
+def _outputs(outputs: Iterable[Output], backend: Backend, base_dir: Path, *, live: bool) -> Iterable[OutputStages]:
+    """Outputs that ask for the same encoding share one encoder."""
+
+    def encoding(output: Output) -> EncodeSettings:
+        return encode_settings(output, live=live)
+
+    for settings, group in groupby(sorted(outputs, key=lambda one: repr(encoding(one))), key=encoding):
+        yield OutputStages(
+            encode=backend.make_encoder(settings),
+            sinks=tuple(make_video_sink(output, base_dir) for output in group),
+        )

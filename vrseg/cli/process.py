@@ -1,0 +1,144 @@
+"""`vrseg process`: one file, lossless, with a progress bar."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+import uvloop
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from vrseg.address import redact
+from vrseg.config.schema import Batching, Model, Output
+from vrseg.errors import ConfigError
+from vrseg.job import Job, JobReport, plan_job, run_job
+from vrseg.telemetry.html import write_report
+from vrseg.telemetry.logs import make_logger
+from vrseg.telemetry.report import stage_table, verdict_line
+
+if TYPE_CHECKING:
+    from vrseg.daemon import Plan
+    from vrseg.pipeline.ledger import Ledger
+    from vrseg.telemetry.recorder import Recorder
+
+REFRESH_S = 0.1
+
+
+def process(
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="A video file, or a folder of images.")],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The file to write: .mp4, .mkv, .mov, .ts, .webm.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="An ONNX file, or `demo`.")],
+    view: Annotated[
+        Literal["overlay", "mask", "matte", "green", "blur", "none", "alpha-pack"],
+        typer.Option(help="What the output shows."),
+    ] = "overlay",
+    results: Annotated[
+        Path | None, typer.Option(metavar="FILE.jsonl", help="Also write boxes and classes as JSON lines.")
+    ] = None,
+    masks: Annotated[Literal["none", "rle"], typer.Option(help="Masks in the results, as run lengths.")] = "none",
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Also write a report of where the time went.")
+    ] = None,
+    description: Annotated[
+        Path | None, typer.Option(metavar="FILE.yaml", help="The model's description, when not beside it.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16", "int8"], typer.Option(help="What the model computes in.")
+    ] = "fp32",
+    engine: Annotated[
+        Literal["auto", "onnxruntime", "openvino"], typer.Option(help="What the model runs on.")
+    ] = "auto",
+    batch: Annotated[int, typer.Option(min=1, max=256, help="Frames per inference call at most.")] = 4,
+    codec: Annotated[Literal["h264", "hevc", "av1"], typer.Option(help="Of the output.")] = "h264",
+    quality: Annotated[int | None, typer.Option(min=0, max=63, help="CRF; lower is better and larger.")] = None,
+    preset: Annotated[str | None, typer.Option(help="The encoder's preset.")] = None,
+    stats: Annotated[bool, typer.Option("--stats", help="Print the stage table at the end.")] = False,
+) -> None:
+    """Process one file: every frame, in order, with sound and metadata."""
+    job = Job(
+        input=source,
+        output=Output(uri=str(output), codec=codec, quality=quality, preset=preset),
+        model=Model(
+            path=model,
+            description=str(description) if description else None,
+            precision=precision,
+            engine=engine,
+            batch=Batching(max_size=batch),
+        ),
+        view=view,
+        results=results,
+        masks=masks,
+        device=device,
+    )
+    console = Console(stderr=True)
+    if report is not None and not report.resolve().parent.is_dir():
+        raise ConfigError(f"{report}: no such folder; make it first")
+    done = _run(job, console)
+    console.print(_summary(done, output), soft_wrap=True, highlight=False)
+    if stats:
+        console.print(stage_table(done.readings))
+        console.print(verdict_line(done.recorder.verdict()))
+    if report is not None:
+        write_report(report, title=f"{Path(redact(source)).name} to {output.name}", done=done)
+
+
+def _run(job: Job, console: Console) -> JobReport:
+    plan = plan_job(job)
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with progress, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            return runner.run(_watched(job, plan, progress))
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+
+
+async def _watched(job: Job, plan: Plan, progress: Progress) -> JobReport:
+    """Run the job with the bar beside it."""
+    watcher: asyncio.Task[None] | None = None
+
+    def on_start(recorder: Recorder, ledger: Ledger) -> None:
+        nonlocal watcher
+        watcher = asyncio.create_task(_show_progress(progress, recorder, ledger))
+
+    try:
+        return await run_job(job, plan, make_logger("text", "warning"), on_start=on_start)
+    finally:
+        if watcher is not None:
+            watcher.cancel()
+
+
+async def _show_progress(progress: Progress, recorder: Recorder, ledger: Ledger) -> None:
+    bar = progress.add_task(Path(ledger.stream).name, total=None, speed="")
+    started_s = time.monotonic()
+    while True:
+        await asyncio.sleep(REFRESH_S)
+        info = recorder.streams[ledger.stream].info
+        speed = ledger.delivered / (time.monotonic() - started_s)
+        progress.update(
+            bar,
+            completed=ledger.delivered,
+            total=info.frame_count if info else None,
+            speed=f"{speed:.1f} frames/s",
+        )
+
+
+def _summary(done: JobReport, output: Path) -> str:
+    speed = done.frames / done.elapsed_s if done.elapsed_s else 0.0
+    length = f", {done.media_s:.1f} s of video" if done.media_s else ""
+    damage = f" ({done.damaged_units} damaged parts of the input were passed over)" if done.damaged_units else ""
+    return f"{output}: {done.frames} frames{length} in {done.elapsed_s:.1f} s, {speed:.1f} frames/s{damage}"

@@ -1,0 +1,208 @@
+"""The daemon: models, streams, HTTP port and signals, put together and taken apart."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
+
+from vrseg import __version__
+from vrseg.assembly import credits_for, is_live, model_stages, queue_rule, stream_stages
+from vrseg.backend import Backend, choose_backend
+from vrseg.config.load import redacted
+from vrseg.errors import ConfigError, DeviceError, ModelError, StreamLostError, TransientError, VrsegError
+from vrseg.models.load import load_spec
+from vrseg.pipeline.backoff import wait_or_stop
+from vrseg.pipeline.ledger import Ledger
+from vrseg.pipeline.model import ModelRunner
+from vrseg.pipeline.stream import run_stream
+from vrseg.server.app import Site, serve_http
+from vrseg.signals import drain_on_signals
+from vrseg.telemetry.collector import PipelineCollector
+from vrseg.telemetry.metrics import Metrics
+from vrseg.telemetry.recorder import SAMPLE_INTERVAL_S, Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    import structlog
+
+    from vrseg.config.schema import Config
+    from vrseg.models.spec import ModelSpec
+    from vrseg.pipeline.stream import StreamStages
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A configuration that has been looked at from all sides: it can be started."""
+
+    config: Config
+    base_dir: Path
+    """Relative paths in the configuration count from here."""
+    backend: Backend
+    specs: dict[str, ModelSpec]
+    """By model name."""
+    live: dict[str, bool]
+    """By stream name."""
+
+
+def make_plan(config: Config, base_dir: Path) -> Plan:
+    """Choose the device, read the models, look at the sources. Opens nothing.
+
+    Raises:
+        ConfigError, DeviceError, ModelError: the plan cannot work.
+    """
+    return Plan(
+        config=config,
+        base_dir=base_dir,
+        backend=choose_backend(config.device),
+        specs={name: load_spec(name, model, base_dir) for name, model in config.models.items()},
+        live={name: is_live(stream) for name, stream in config.streams.items()},
+    )
+
+
+class Running:
+    """Everything that lives as long as the process: registry, recorder, models, and the wish to stop."""
+
+    def __init__(self, plan: Plan, log: structlog.stdlib.BoundLogger) -> None:
+        self.plan = plan
+        self.log = log
+        self.stop = asyncio.Event()
+        self.registry = CollectorRegistry()
+        self.metrics = Metrics(self.registry)
+        self.recorder = Recorder(self.metrics, log)
+        self.models = {
+            name: ModelRunner(model_stages(name, section, plan.specs[name], plan.backend), self.recorder)
+            for name, section in plan.config.models.items()
+        }
+        self.recorder.engines = {name: section.engine for name, section in plan.config.models.items()}
+        self.registry.register(PipelineCollector(self.recorder))
+        self.metrics.build_info.labels(__version__, plan.backend.device).set(1)
+        self.metrics.reload_successful.set(1)
+
+    def not_ready(self) -> list[str]:
+        """Reasons why this is not the moment to send traffic here; empty when there are none."""
+        reasons = [f"model {name} is loading" for name, model in self.models.items() if not model.ready.is_set()]
+        if self.stop.is_set():
+            reasons.append("draining")
+        return reasons
+
+
+async def run_daemon(plan: Plan, log: structlog.stdlib.BoundLogger, *, on_listening: Callable[[str], None]) -> int:
+    """Run all streams of the plan until they end or a signal says so; return the exit code.
+
+    Raises:
+        VrsegError: it could not start, or a model or device failed.
+    """
+    running = Running(plan, log)
+    site = Site(
+        registry=running.registry,
+        recorder=running.recorder,
+        not_ready=running.not_ready,
+        config=redacted(plan.config),
+        device=plan.backend.device,
+        token=plan.config.server.token,
+    )
+    with drain_on_signals(running.stop, plan.config.drain_timeout, log):
+        async with serve_http(site, plan.config.server.listen) as address:
+            on_listening(address)
+            async with models_at_work(running):
+                failures = await run_streams(running)
+    return exit_code(failures, streams=len(plan.config.streams))
+
+
+@asynccontextmanager
+async def models_at_work(running: Running) -> AsyncIterator[None]:
+    """Load all models, serve with them inside the block, and let them finish after it."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            sampler = group.create_task(_sample(running.recorder))
+            for name, model in running.models.items():
+                running.log.info("model loading", model=name, path=str(running.plan.specs[name].path))
+                group.create_task(model.run())
+            for model in running.models.values():
+                await model.ready.wait()
+            try:
+                yield
+            finally:
+                for model in running.models.values():
+                    model.close()
+                sampler.cancel()
+    except* VrsegError as group_error:
+        raise first_error(group_error) from group_error
+
+
+async def run_streams(running: Running) -> list[VrsegError]:
+    """Run every stream to its end; return what made some of them fail."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(keep_stream(running, name)) for name in running.plan.config.streams]
+    return [error for task in tasks if (error := task.result()) is not None]
+
+
+async def keep_stream(running: Running, name: str) -> VrsegError | None:
+    """Run one stream, life after life, until it ends, is told to stop, or is beyond help; return what it died of."""
+    plan, recorder = running.plan, running.recorder
+    section, live = plan.config.streams[name], plan.live[name]
+    spec = plan.specs[section.model] if section.model else None
+    model = running.models[section.model] if section.model else None
+    rule = queue_rule(section, live=live)
+    ledger = Ledger(name, credits_for(model.max_batch if model else 1), recorder, deadline_s=rule.max_age_s)
+    recorder.add_stream(ledger)
+
+    def stages() -> StreamStages:
+        return stream_stages(name, section, spec, plan.backend, plan.base_dir, live=live)
+
+    backoff = stages().ingest.backoff
+    delays = backoff.delays_s()
+    while True:
+        delivered_before = ledger.delivered
+        error = await _one_life(stages(), model, ledger, running)
+        if error is None or running.stop.is_set():
+            recorder.stream_state(name, "ended")
+            return None
+        if not live or isinstance(error, (ConfigError, ModelError, DeviceError, StreamLostError)):
+            recorder.stream_state(name, "failed", str(error))
+            return error
+        if ledger.delivered > delivered_before:
+            delays = backoff.delays_s()
+        delay_s = next(delays, None)
+        if delay_s is None:
+            recorder.stream_state(name, "failed", str(error))
+            return StreamLostError(f"stream {name}: gave up after {backoff.attempts} tries: {error}")
+        recorder.stream_reconnecting(name, error.reason if isinstance(error, TransientError) else "output")
+        recorder.stream_state(name, "reconnecting", f"{error}; next try in {delay_s:.1f} s")
+        await wait_or_stop(running.stop, delay_s)
+
+
+async def _one_life(
+    stages: StreamStages, model: ModelRunner | None, ledger: Ledger, running: Running
+) -> VrsegError | None:
+    error: VrsegError | None = None
+    try:
+        await run_stream(stages, model, ledger, running.recorder, running.stop)
+    except* VrsegError as group:
+        error = first_error(group)
+    return error
+
+
+async def _sample(recorder: Recorder) -> None:
+    while True:
+        await asyncio.sleep(SAMPLE_INTERVAL_S)
+        recorder.sample()
+
+
+def first_error(group: BaseExceptionGroup[VrsegError]) -> VrsegError:
+    """Return the first error of a group that may hold groups."""
+    found = group.exceptions[0]
+    return first_error(found) if isinstance(found, BaseExceptionGroup) else found
+
+
+def exit_code(failures: list[VrsegError], *, streams: int) -> int:
+    """Return the code of what failed when nothing worked, 1 when something did, 0 when everything did."""
+    if not failures:
+        return 0
+    return failures[0].exit_code if len(failures) == streams else 1

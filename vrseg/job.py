@@ -1,0 +1,153 @@
+"""One file in, one file out: lossless, in order, as fast as the machine allows."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vrseg.address import local_path, redact, scheme_of
+from vrseg.assembly import credits_for, encode_settings, render_stage, stream_stages
+from vrseg.config.schema import Config, Model, Output, SourceSection, Stream
+from vrseg.daemon import Plan, Running, first_error, make_plan, models_at_work
+from vrseg.errors import ConfigError, VrsegError
+from vrseg.pipeline.ledger import Ledger
+from vrseg.pipeline.outputs import OutputStages
+from vrseg.pipeline.stream import run_stream
+from vrseg.sink.file import FileSink
+from vrseg.sink.results import JsonLinesSink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import structlog
+
+    from vrseg.pipeline.stream import StreamStages
+    from vrseg.telemetry.readings import Readings
+    from vrseg.telemetry.recorder import Recorder
+
+STREAM = "input"
+MODEL = "model"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What is to be done."""
+
+    input: str
+    output: Output
+    """Its `uri` is a file."""
+    model: Model
+    view: str
+    results: Path | None = None
+    masks: str = "none"
+    device: str = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobReport:
+    """What was done."""
+
+    frames: int
+    damaged_units: int
+    """Parts of the input that could not be decoded, and were passed over."""
+    elapsed_s: float
+    media_s: float
+    """Length of the video."""
+    readings: Readings
+    recorder: Recorder
+
+
+def plan_job(job: Job) -> Plan:
+    """Check everything that can be checked before the first frame.
+
+    Raises:
+        ConfigError, DeviceError, ModelError: the job cannot be done.
+    """
+    if scheme_of(job.input) not in ("file", "http", "synthetic"):
+        raise ConfigError(f"{redact(job.input)}: `process` takes a file; watch a live stream with `vrseg run`")
+    source, target = Path(local_path(job.input)), Path(job.output.uri)
+    if source.exists() and target.exists() and source.samefile(target):
+        raise ConfigError(f"{target}: input and output are the same file; choose another output")
+    stream = Stream.model_validate(
+        {"source": SourceSection(uri=job.input), "model": MODEL, "view": job.view, "queue": {"policy": "block"}}
+    )
+    config = Config(device=job.device, models={MODEL: job.model}, streams={STREAM: stream})
+    plan = make_plan(config, Path.cwd())
+    if plan.live[STREAM]:
+        raise ConfigError(f"{redact(job.input)}: `process` takes a file; watch a live stream with `vrseg run`")
+    return plan
+
+
+async def run_job(
+    job: Job, plan: Plan, log: structlog.stdlib.BoundLogger, *, on_start: Callable[[Recorder, Ledger], None]
+) -> JobReport:
+    """Do the job. The output appears under its name only when all frames are in it.
+
+    Raises:
+        VrsegError: the input, the model or the output failed; nothing is left under the output's name.
+    """
+    running = Running(plan, log)
+    recorder = running.recorder
+    model = running.models[MODEL]
+    ledger = Ledger(STREAM, credits_for(model.max_batch), recorder)
+    recorder.add_stream(ledger)
+    with _cancelled_by(signal.SIGTERM):
+        async with models_at_work(running):
+            on_start(recorder, ledger)
+            start, started_s = recorder.meter.mark(), time.monotonic()
+            try:
+                await run_stream(_stages(job, plan), model, ledger, recorder, running.stop)
+            except* VrsegError as group:
+                error: VrsegError | None = first_error(group)
+            else:
+                error = None
+            elapsed_s, readings = time.monotonic() - started_s, recorder.meter.since(start)
+            if error is not None:
+                raise error
+    info = recorder.streams[STREAM].info
+    rate = float(info.frame_rate) if info and info.frame_rate else 0.0
+    return JobReport(
+        frames=ledger.delivered,
+        damaged_units=recorder.streams[STREAM].damaged_units,
+        elapsed_s=elapsed_s,
+        media_s=ledger.delivered / rate if rate else 0.0,
+        readings=readings,
+        recorder=recorder,
+    )
+
+
+def _stages(job: Job, plan: Plan) -> StreamStages:
+    section, spec = plan.config.streams[STREAM], plan.specs[MODEL]
+    base = stream_stages(STREAM, section, spec, plan.backend, plan.base_dir, live=False)
+    carry = Path(local_path(job.input)) if scheme_of(job.input) == "file" and Path(job.input).is_file() else None
+    sink = FileSink(Path(job.output.uri), codec=job.output.codec, replace=True, carry=carry)
+    results = (
+        (JsonLinesSink(str(job.results), classes=spec.classes, masks=job.masks, replace=True),) if job.results else ()
+    )
+    return replace(
+        base,
+        render=render_stage(section, spec, plan.backend),
+        outputs=(
+            OutputStages(encode=plan.backend.make_encoder(encode_settings(job.output, live=False)), sinks=(sink,)),
+        ),
+        results=results,
+    )
+
+
+@contextmanager
+def _cancelled_by(number: signal.Signals) -> Iterator[None]:
+    """Within the block, the signal cancels the running task, so that unfinished files are removed."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None  # noqa: S101 -- a coroutine always runs in a task
+    loop.add_signal_handler(number, task.cancel)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(number)
+
+

@@ -1,0 +1,44 @@
+"""Stopping has two steps: the first signal drains, within a deadline; the second cancels."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import structlog
+
+
+@contextmanager
+def drain_on_signals(stop: asyncio.Event, drain_timeout_s: float, log: structlog.stdlib.BoundLogger) -> Iterator[None]:
+    """Within the block, SIGTERM and SIGINT set `stop`; a second one, or the deadline, cancels the task."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None  # noqa: S101 -- a coroutine always runs in a task
+    deadline: asyncio.TimerHandle | None = None
+
+    def give_up(reason: str) -> None:
+        log.warning("not waiting any longer", reason=reason)
+        task.cancel()
+
+    def on_signal(name: str) -> None:
+        nonlocal deadline
+        if stop.is_set():
+            give_up(f"second signal ({name})")
+            return
+        log.info("draining", signal=name, timeout_s=drain_timeout_s)
+        stop.set()
+        deadline = loop.call_later(drain_timeout_s, give_up, "drain timeout")
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number.name)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+        if deadline is not None:
+            deadline.cancel()
