@@ -1,0 +1,41 @@
+"""What a test may ask for, and what happens where this machine does not have it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["plugins.clips", "plugins.media_servers"]
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("material") and not (SHARED / "media").is_dir():
+        _missing(f"no clips and models in {SHARED}", must_be_there=os.environ.get("CI") == "true")
+    if item.get_closest_marker("gpu") and not Path("/dev/nvidiactl").exists():
+        _missing("no NVIDIA GPU", must_be_there=bool(os.environ.get("VRSEG_REQUIRE_GPU")))
+
+
+def _missing(what: str, *, must_be_there: bool) -> None:
+    if must_be_there:
+        pytest.fail(f"{what}, but this run may not do without", pytrace=False)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """Real clips and models; only for tests marked `material`."""
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def media_dir(shared_dir: Path) -> Path:
+    return shared_dir / "media"
+
+
+@pytest.fixture(scope="session")
+def models_dir(shared_dir: Path) -> Path:
+    return shared_dir / "models"
