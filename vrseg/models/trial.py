@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 TRIAL_PICTURES = 3
 _SKIN = (205, 160, 135)
+_HAIR = (50, 38, 32)
+_LIPS = (150, 70, 70)
 _COATS = ((60, 80, 150), (150, 50, 55), (70, 120, 70))
 
 
@@ -38,10 +40,17 @@ def _picture(number: int, width: int, height: int) -> npt.NDArray[np.float64]:
         fx, fy, phase = random.uniform(2, 9, 3)
         picture[..., channel] = 120 + 45 * np.sin(fx * x + phase) * np.cos(fy * y)
     middle = 0.35 + 0.15 * number
-    head = ((x - middle) / 0.11) ** 2 + ((y - 0.32) / 0.17) ** 2 < 1
-    body = ((x - middle) / 0.27) ** 2 + ((y - 1.02) / 0.52) ** 2 < 1
-    picture[body] = _COATS[number % len(_COATS)]
-    picture[head] = _SKIN
+
+    def ellipse(dx: float, top: float, rx: float, ry: float) -> npt.NDArray[np.bool_]:
+        return np.asarray(((x - middle - dx) / rx) ** 2 + ((y - top) / ry) ** 2 < 1)
+
+    picture[ellipse(0, 1.05, 0.3, 0.5)] = _COATS[number % len(_COATS)]
+    picture[ellipse(0, 0.5, 0.05, 0.12)] = _SKIN
+    picture[ellipse(0, 0.27, 0.125, 0.18)] = _HAIR
+    picture[ellipse(0, 0.33, 0.1, 0.16)] = _SKIN
+    for dx in (-0.04, 0.04):
+        picture[ellipse(dx, 0.3, 0.018, 0.014)] = _HAIR
+    picture[ellipse(0, 0.42, 0.035, 0.012)] = _LIPS
     light = 0.8 + 0.4 * x[..., None]
     lit: npt.NDArray[np.float64] = np.clip(picture * light + random.normal(0, 6, picture.shape), 0, 255)
     return lit
