@@ -11,7 +11,7 @@ from vrseg.pipeline.ingest import IngestStages
 from vrseg.pipeline.model import ModelStages
 from vrseg.pipeline.outputs import OutputStages
 from vrseg.pipeline.stream import QueueRule, StreamStages
-from vrseg.sink.choose import make_result_sink, make_video_sink
+from vrseg.sink.factory import make_result_sink, make_video_sink
 from vrseg.source.open import make_source
 
 if TYPE_CHECKING:

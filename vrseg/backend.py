@@ -53,7 +53,7 @@ def _cpu(reason: str) -> Backend:
     from vrseg.decode.cpu import PyavDecoder  # noqa: PLC0415 -- a device's libraries load only when it is chosen
     from vrseg.encode.cpu import PyavEncoder  # noqa: PLC0415 -- as above
     from vrseg.infer.choose import make_engine  # noqa: PLC0415 -- as above
-    from vrseg.postprocess.cpu import make_head  # noqa: PLC0415 -- as above
+    from vrseg.postprocess.choose import make_head  # noqa: PLC0415 -- as above
     from vrseg.preprocess.cpu import SwscalePreprocess  # noqa: PLC0415 -- as above
     from vrseg.render.cpu import make_render  # noqa: PLC0415 -- as above
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
@@ -26,7 +26,7 @@ from vrseg.telemetry.metrics import Metrics
 from vrseg.telemetry.recorder import SAMPLE_INTERVAL_S, Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
     import structlog
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from vrseg.config.schema import Config
     from vrseg.models.spec import ModelSpec
     from vrseg.pipeline.stream import StreamStages
+    from vrseg.stage import ResultSink
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +69,15 @@ def make_plan(config: Config, base_dir: Path) -> Plan:
 class Running:
     """Everything that lives as long as the process: registry, recorder, models, and the wish to stop."""
 
-    def __init__(self, plan: Plan, log: structlog.stdlib.BoundLogger) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        log: structlog.stdlib.BoundLogger,
+        extra_results: Mapping[str, tuple[ResultSink, ...]],
+    ) -> None:
         self.plan = plan
         self.log = log
+        self.extra_results = extra_results
         self.stop = asyncio.Event()
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
@@ -92,13 +99,21 @@ class Running:
         return reasons
 
 
-async def run_daemon(plan: Plan, log: structlog.stdlib.BoundLogger, *, on_listening: Callable[[str], None]) -> int:
+async def run_daemon(
+    plan: Plan,
+    log: structlog.stdlib.BoundLogger,
+    *,
+    on_listening: Callable[[str, Running], None],
+    extra_results: Mapping[str, tuple[ResultSink, ...]] | None = None,
+) -> int:
     """Run all streams of the plan until they end or a signal says so; return the exit code.
+
+    `extra_results` are sinks beside the configured ones, by stream.
 
     Raises:
         VrsegError: it could not start, or a model or device failed.
     """
-    running = Running(plan, log)
+    running = Running(plan, log, extra_results or {})
     site = Site(
         registry=running.registry,
         recorder=running.recorder,
@@ -109,7 +124,7 @@ async def run_daemon(plan: Plan, log: structlog.stdlib.BoundLogger, *, on_listen
     )
     with drain_on_signals(running.stop, plan.config.drain_timeout, log):
         async with serve_http(site, plan.config.server.listen) as address:
-            on_listening(address)
+            on_listening(address, running)
             async with models_at_work(running):
                 failures = await run_streams(running)
     return exit_code(failures, streams=len(plan.config.streams))
@@ -154,7 +169,8 @@ async def keep_stream(running: Running, name: str) -> VrsegError | None:
     recorder.add_stream(ledger)
 
     def stages() -> StreamStages:
-        return stream_stages(name, section, spec, plan.backend, plan.base_dir, live=live)
+        configured = stream_stages(name, section, spec, plan.backend, plan.base_dir, live=live)
+        return replace(configured, results=configured.results + running.extra_results.get(name, ()))
 
     backoff = stages().ingest.backoff
     delays = backoff.delays_s()

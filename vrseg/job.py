@@ -91,7 +91,7 @@ async def run_job(
     Raises:
         VrsegError: the input, the model or the output failed; nothing is left under the output's name.
     """
-    running = Running(plan, log)
+    running = Running(plan, log, {})
     recorder = running.recorder
     model = running.models[MODEL]
     ledger = Ledger(STREAM, credits_for(model.max_batch), recorder)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
-import click
 import typer
 
 from vrseg import __version__
@@ -41,20 +40,15 @@ def options(
 
 
 def main() -> int:
-    """Run one command; errors become one line each on stderr and the exit code of their kind."""
+    """Run one command; errors become one line each on stderr and the exit code of their kind.
+
+    Raises:
+        SystemExit: from the command line's parser, with the code to end with.
+    """
     try:
-        code = app(standalone_mode=False)
+        app()
     except VrsegError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         return error.exit_code
-    except click.exceptions.Abort:
-        print("interrupted", file=sys.stderr)
-        return 1
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 1
-    return code if isinstance(code, int) else 0
+    return 0

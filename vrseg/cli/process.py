@@ -16,7 +16,8 @@ from vrseg.address import redact
 from vrseg.config.schema import Batching, Model, Output
 from vrseg.errors import ConfigError
 from vrseg.job import Job, JobReport, plan_job, run_job
-from vrseg.telemetry.html import write_report
+from vrseg.telemetry.bottleneck import find_bottleneck
+from vrseg.telemetry.html import report_page
 from vrseg.telemetry.logs import make_logger
 from vrseg.telemetry.report import stage_table, verdict_line
 
@@ -82,9 +83,10 @@ def process(
     console.print(_summary(done, output), soft_wrap=True, highlight=False)
     if stats:
         console.print(stage_table(done.readings))
-        console.print(verdict_line(done.recorder.verdict()))
+        console.print(verdict_line(find_bottleneck(done.readings)))
     if report is not None:
-        write_report(report, title=f"{Path(redact(source)).name} to {output.name}", done=done)
+        title = f"{Path(redact(source)).name} to {output.name}"
+        report.write_text(report_page(title, _summary(done, output), done.readings), encoding="utf-8")
 
 
 def _run(job: Job, console: Console) -> JobReport:

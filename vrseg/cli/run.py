@@ -10,7 +10,7 @@ import typer
 import uvloop
 
 from vrseg.config.load import load
-from vrseg.daemon import make_plan, run_daemon
+from vrseg.daemon import Running, make_plan, run_daemon
 from vrseg.telemetry.logs import make_logger
 
 LogFormatOption = Annotated[Literal["text", "json"], typer.Option("--log-format", help="How logs look on stderr.")]
@@ -34,7 +34,7 @@ def run(
     plan = make_plan(load(config, overrides=overrides or ()), config.resolve().parent)
     log.info("starting", device=plan.backend.device, why=plan.backend.reason, streams=len(plan.config.streams))
 
-    def on_listening(address: str) -> None:
+    def on_listening(address: str, _running: Running) -> None:
         log.info("listening", page=address)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

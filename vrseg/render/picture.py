@@ -68,10 +68,9 @@ def drawable(picture: av.VideoFrame) -> av.VideoFrame:
 
 
 def blank_like(picture: av.VideoFrame) -> av.VideoFrame:
-    """Make a picture with the size, time and colour tags of `picture`, and pixels of no particular value."""
+    """Make a picture with the size and colour tags of `picture` (its time is the Frame's), and pixels of no particular value."""
     own = picture.format.name
     blank = av.VideoFrame(picture.width, picture.height, own if own in _DRAWABLE else "yuv420p")
-    blank.pts, blank.time_base, blank.duration = picture.pts, picture.time_base, picture.duration
     blank.color_range, blank.colorspace = picture.color_range, picture.colorspace
     blank.color_primaries, blank.color_trc = picture.color_primaries, picture.color_trc
     _correct_tags(picture, blank)

@@ -18,10 +18,10 @@ def stage_table(readings: Readings) -> Table:
     verdict = find_bottleneck(readings)
     table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
     table.add_column("stage")
-    for heading in ("threads", "items", "busy", "wait p50", "work p50", "p95", "p99", "input full"):
+    for heading in ("items", "busy", "wait p50", "work p50", "p95", "p99", "input full"):
         table.add_column(heading, justify="right")
     for stage in readings.stages:
-        table.add_row(*_cells(stage), style="bold yellow" if stage.stage == verdict.stage else "")
+        table.add_row(*stage_cells(stage), style="bold yellow" if stage.stage == verdict.stage else "")
     return table
 
 
@@ -33,10 +33,10 @@ def verdict_line(verdict: Verdict) -> Text:
     return Text.assemble((head, "bold"), f" -- {verdict.evidence}")
 
 
-def _cells(stage: StageReading) -> list[str]:
+def stage_cells(stage: StageReading) -> list[str]:
+    """Return the row of one stage as text: name, items, busy, wait, work (p50, p95, p99), input full."""
     return [
         stage.stage,
-        str(stage.workers) if stage.workers else "-",
         f"{stage.items:,}",
         f"{100 * stage.busy_ratio:.0f} %",
         _ms(stage.wait.p50_s),
