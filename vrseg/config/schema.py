@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from vrseg.config.quantity import Amount, Duration
 
@@ -34,6 +34,15 @@ class Section(BaseModel):
         protected_namespaces=(),
         coerce_numbers_to_str=True,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_left_out(cls, data: Any) -> Any:
+        """Keep `key: null` from counting as set where null is the default: it must not hide another's value."""
+        if not isinstance(data, dict):
+            return data
+        optional = {name for name, field in cls.model_fields.items() if field.default is None}
+        return {key: value for key, value in data.items() if value is not None or key not in optional}
 
 
 class InputDescription(Section):
