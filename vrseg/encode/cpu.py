@@ -11,6 +11,7 @@ import structlog
 from av.codec.context import Flags
 from av.error import FFmpegError
 from av.video.frame import PictureType
+from av.video.reformatter import ColorRange
 
 from vrseg.av_errors import describe
 from vrseg.encode.canvas import Canvas, even
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 _DIRECT_FORMATS = frozenset({"yuv420p", "yuvj420p", "nv12"})
 """8-bit 4:2:0. Everything else is brought to yuv420p, which every player shows."""
+
+_BT601 = 6  # SMPTE 170M in ITU-T H.273
 
 _USUAL_FRAME_RATE = Fraction(25)
 
@@ -103,7 +106,7 @@ def _start(encoder: str, settings: EncodeSettings, frame: Frame) -> _Work:
     context.time_base = frame.time_base
     context.framerate = rate = _frame_rate(settings, frame)
     context.gop_size = max(1, round(settings.gop_s * rate))
-    context.color_range, context.colorspace = picture.color_range, picture.colorspace
+    context.color_range, context.colorspace = _matrix(picture)
     context.color_primaries, context.color_trc = picture.color_primaries, picture.color_trc
     context.thread_count = thread_count(settings)
     context.flags |= Flags.global_header
@@ -119,6 +122,11 @@ def _start(encoder: str, settings: EncodeSettings, frame: Frame) -> _Work:
             f"encoder {encoder} refuses {context.width}x{context.height} with {context.options}: {describe(error)}"
         ) from error
     return _Work(context, settings, frame, rate)
+
+
+def _matrix(picture: av.VideoFrame) -> tuple[int, int]:
+    """Give colour range and colour space for the encoder's tags; FFmpeg turns RGB pictures into BT.601."""
+    return (ColorRange.MPEG, _BT601) if picture.format.is_rgb else (picture.color_range, picture.colorspace)
 
 
 def _pixel_format(context: VideoCodecContext, picture: av.VideoFrame) -> str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
 
 from vrseg.errors import ConfigError
 from vrseg.frame import Detections, Segmentation
 from vrseg.render.blend import FULL, Blender, crop, fill
 from vrseg.render.coverage import Cover, CoverageMaker
+from vrseg.render.frosted import FrostedGlass
 from vrseg.render.label import LabelledBox, draw
 from vrseg.render.picture import Planes, blank_like, drawable, drawable_copy, is_full_range, planes_of, yuv_of
 
@@ -23,33 +23,16 @@ if TYPE_CHECKING:
 
     from vrseg.config.schema import View
     from vrseg.frame import F32, U8, Frame, Result
+    from vrseg.models.spec import ResolvedClass
     from vrseg.stage import Render
 
 _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 _CHROMA_GREEN = (0, 177, 64)
 """What studios paint their walls with; keyers know it."""
 _UNKNOWN_CLASS = (255, 160, 0)
-_BLURRED_ROWS = 30
-"""What is left of the picture's shorter side: faces and writing are gone, shapes and light remain."""
 
 
-class ClassStyle(Protocol):
-    """How a class looks; `vrseg.models.spec.ResolvedClass` is one."""
-
-    @property
-    def name(self) -> str:
-        """Shown on boxes."""
-
-    @property
-    def color_rgb(self) -> tuple[int, int, int]:
-        """0 to 255 each."""
-
-    @property
-    def background(self) -> bool:
-        """True for the class that is nothing."""
-
-
-def make_render(view: View, *, opacity: float, classes: Sequence[ClassStyle]) -> Render:
+def make_render(view: View, *, opacity: float, classes: Sequence[ResolvedClass]) -> Render:
     """Make the stage that draws `view`.
 
     Args:
@@ -90,7 +73,7 @@ class PassThrough:
 class _View(PassThrough, ABC):
     """Stage[Frame, Frame]: frames without a result pass unchanged, all others get a picture of their own."""
 
-    def __init__(self, classes: Sequence[ClassStyle]) -> None:
+    def __init__(self, classes: Sequence[ResolvedClass]) -> None:
         self._classes = classes
         self._background_ids = {index for index, style in enumerate(classes) if style.background}
         self._coverage = CoverageMaker()
@@ -116,7 +99,7 @@ class _View(PassThrough, ABC):
 class Overlay(_View):
     """Classes in colour over the picture; boxes with labels."""
 
-    def __init__(self, classes: Sequence[ClassStyle], *, opacity: float) -> None:
+    def __init__(self, classes: Sequence[ResolvedClass], *, opacity: float) -> None:
         super().__init__(classes)
         self._peak = round(opacity * FULL)
 
@@ -196,24 +179,16 @@ class GreenScreen(_View):
 class BackgroundBlur(_View):
     """The foreground sharp, the rest as through frosted glass."""
 
-    def __init__(self, classes: Sequence[ClassStyle]) -> None:
+    def __init__(self, classes: Sequence[ResolvedClass]) -> None:
         super().__init__(classes)
-        self._shrink, self._grow = VideoReformatter(), VideoReformatter()
+        self._glass = FrostedGlass()
 
     def draw(self, frame: Frame, result: Result) -> av.VideoFrame:
         source = drawable(frame.picture)
-        picture = self._blurred(source)
-        _show(self._foreground(frame, result), source, picture, self._blender)
+        foreground = self._foreground(frame, result)
+        picture = self._glass.blur(source, foreground)
+        _show(foreground, source, picture, self._blender)
         return picture
-
-    def _blurred(self, source: av.VideoFrame) -> av.VideoFrame:
-        """Blur by scaling down and up: a wide filter at the price of two narrow ones."""
-        shrink = max(1, min(source.width, source.height) // _BLURRED_ROWS)
-        width, height, kind = source.width, source.height, source.format.name
-        small = self._shrink.reformat(
-            source, max(4, width // shrink), max(4, height // shrink), interpolation=Interpolation.AREA, threads=1
-        )
-        return self._grow.reformat(small, width, height, kind, interpolation=Interpolation.BICUBIC, threads=1)
 
 
 def _show(cover: Cover | None, source: av.VideoFrame, target: av.VideoFrame, blender: Blender) -> None:

@@ -68,7 +68,10 @@ def drawable(picture: av.VideoFrame) -> av.VideoFrame:
 
 
 def blank_like(picture: av.VideoFrame) -> av.VideoFrame:
-    """Make a picture with the size and colour tags of `picture` (its time is the Frame's), and pixels of no particular value."""
+    """Make a picture with the size and colour tags of `picture`, and pixels of no particular value.
+
+    It has no time of its own: that is the Frame's.
+    """
     own = picture.format.name
     blank = av.VideoFrame(picture.width, picture.height, own if own in _DRAWABLE else "yuv420p")
     blank.color_range, blank.colorspace = picture.color_range, picture.colorspace

@@ -144,5 +144,6 @@ def _relay_command(uri: str) -> list[str]:
     program = shutil.which("ffmpeg") if uri.lower().startswith("srt:") else None
     if program is None:
         return [sys.executable, "-m", "vrseg.sink.relay"]
-    low_delay = ["-probesize", "32", "-analyzeduration", "0", "-fflags", "nobuffer"]
-    return [program, "-v", "error", *low_delay, "-f", "nut", "-i", "pipe:0", "-c", "copy", "-f", "mpegts", uri]
+    source = ["-probesize", "32", "-analyzeduration", "0", "-fflags", "nobuffer", "-f", "nut", "-i", "pipe:0"]
+    # Without lingering, SRT drops at the end what its own delay still holds.
+    return [program, "-v", "error", *source, "-c", "copy", "-linger", "1", "-f", "mpegts", uri]
