@@ -62,6 +62,8 @@ def source_error(error: Exception, uri: str, *, live: bool) -> VrsegError:
 
     A live source is worth another try, whatever it said; a file is not.
     """
+    if isinstance(error, av.error.EOFError) and not live:
+        return MediaError(f"{redact(uri)}: holds no frames; the recording was broken off or never began")
     text = f"{redact(uri)}: {describe(error)}"
     if not live:
         return MediaError(text)

@@ -8,10 +8,9 @@ from urllib.parse import parse_qs
 import av.error
 
 from vrseg.address import local_path
-from vrseg.av_errors import source_error
 from vrseg.errors import ConfigError, SourceEndedError
 from vrseg.source.container import choose_video, describe, open_container
-from vrseg.source.live import LiveReader, opening_error
+from vrseg.source.live import LiveReader, Opening
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -42,6 +41,7 @@ class CameraSource:
 
     def open(self) -> SourceInfo:
         device, options = _device_and_options(self._uri)
+        opening = Opening(self._uri, self._open_timeout_s)
         try:
             self._container = open_container(
                 device,
@@ -51,7 +51,7 @@ class CameraSource:
                 timeout_s=(self._open_timeout_s, self._stall_timeout_s),
             )
         except av.error.FFmpegError as error:
-            raise opening_error(error, self._uri, self._open_timeout_s) from error
+            raise opening.error(error) from error
         video = choose_video(self._container, self._uri)
         self._reader = LiveReader(self._container, video, shown=self._uri, stall_timeout_s=self._stall_timeout_s)
         return describe(self._container, video)
@@ -59,10 +59,7 @@ class CameraSource:
     def read(self) -> list[Packet]:
         if self._reader is None:
             return []
-        try:
-            packets = self._reader.read()
-        except av.error.FFmpegError as error:
-            raise source_error(error, self._uri, live=True) from error
+        packets = self._reader.read()
         if not packets:
             raise SourceEndedError(f"{self._uri}: the camera stopped; plug it in again")
         return packets

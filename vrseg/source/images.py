@@ -37,10 +37,10 @@ def is_images(uri: str) -> bool:
     return os.path.isdir(path) or (_PATTERN.search(path) is not None and not os.path.exists(path))  # noqa: PTH110, PTH112 - a pattern is text
 
 
-def natural_key(name: str) -> tuple[tuple[int, str], ...]:
+def natural_key(name: str) -> tuple[tuple[bool, int, str], ...]:
     """Sort key that puts `frame9` before `frame10`."""
     parts = re.findall(r"\d+|\D+", name)
-    return tuple((int(part), "") if part.isdigit() else (-1, part.lower()) for part in parts)
+    return tuple((False, int(part), "") if part.isdigit() else (True, 0, part.lower()) for part in parts)
 
 
 class ImagesSource:

@@ -12,7 +12,7 @@ import av.error
 from vrseg.address import redact, scheme_of
 from vrseg.av_errors import describe as describe_error
 from vrseg.av_errors import source_error
-from vrseg.errors import SourceEndedError, SourceRefusedError, SourceStalledError, VrsegError
+from vrseg.errors import SourceEndedError, SourceRefusedError, SourceStalledError
 from vrseg.frame import Packet
 from vrseg.source.container import choose_video, describe, open_container
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # How long FFmpeg may look at a stream before it says what it is, in microseconds. Its usual 5 s are spent in full
 # when there is no sound track where one was announced; the picture itself is known at the first key frame.
-_ANALYSE_US = "1500000"
+ANALYSE_US = "1500000"
 # Pictures FFmpeg waits for to measure a frame rate that nobody told it; its usual 20 take most of a second.
 _RATE_PICTURES = "5"
 
@@ -47,31 +47,47 @@ class LiveReader:
 
         Raises:
             SourceStalledError: no picture came for too long.
-            av.error.FFmpegError: what FFmpeg said.
+            SourceRefusedError, SourceEndedError: the connection was lost.
         """
         deadline_s = time.monotonic() + (self._stall_timeout_s or math.inf)
-        for packet in self._packets:
-            now_s = time.monotonic()
-            # Checked first: on a timeout FFmpeg hands out the picture that it held back, as if one had arrived.
-            if now_s >= deadline_s:
-                raise stalled(self._shown, self._stall_timeout_s)
-            if packet.stream is self._video and packet.size:
-                return [Packet(payload=packet, arrived_s=now_s)]
-        return []
+        packet = self._next_before(deadline_s)
+        # Asked first: on a timeout FFmpeg may report any error, the end, or a picture that it held back till then.
+        if time.monotonic() >= deadline_s:
+            what = f"no picture for {self._stall_timeout_s:g} s; check the camera and the network"
+            raise SourceStalledError(f"{self._shown}: {what}")
+        if isinstance(packet, av.error.FFmpegError):
+            raise source_error(packet, self._shown, live=True) from packet
+        return [] if packet is None else [packet]
+
+    def _next_before(self, deadline_s: float) -> Packet | av.error.FFmpegError | None:
+        try:
+            for packet in self._packets:
+                now_s = time.monotonic()
+                if packet.stream is self._video and packet.size:
+                    return Packet(payload=packet, arrived_s=now_s)
+                if now_s >= deadline_s:
+                    break
+        except av.error.FFmpegError as error:
+            return error
+        return None
 
 
-def stalled(shown: str, stall_timeout_s: float) -> SourceStalledError:
-    """Say that a source stopped sending pictures."""
-    return SourceStalledError(f"{shown}: no picture for {stall_timeout_s:g} s; check the camera and the network")
+class Opening:
+    """The time an address has to answer, and what went wrong when it did not."""
 
+    def __init__(self, uri: str, timeout_s: float) -> None:
+        self._shown = redact(uri)
+        self._timeout_s = timeout_s
+        self.deadline_s = time.monotonic() + (timeout_s or math.inf)
 
-def opening_error(error: av.error.FFmpegError, uri: str, open_timeout_s: float) -> VrsegError:
-    """Turn what FFmpeg raised while connecting into our own error; nobody there is worth another try."""
-    if isinstance(error, (av.error.ExitError, av.error.TimeoutError)):
-        return SourceRefusedError(
-            f"{redact(uri)}: no answer within {open_timeout_s:g} s; check the address and the network"
-        )
-    return SourceRefusedError(f"{redact(uri)}: {describe_error(error)}")
+    def error(self, error: av.error.FFmpegError, said: str = "") -> SourceRefusedError:
+        """Turn what FFmpeg raised while connecting into our own error; `said` is better than FFmpeg's own words."""
+        # Asked first: a connection that is broken off by the deadline may look like any error.
+        if time.monotonic() >= self.deadline_s:
+            what = f"no answer within {self._timeout_s:g} s; check the address and the network"
+        else:
+            what = said or describe_error(error)
+        return SourceRefusedError(f"{self._shown}: {what}")
 
 
 class NetworkSource:
@@ -96,6 +112,7 @@ class NetworkSource:
         self._reader: LiveReader | None = None
 
     def open(self) -> SourceInfo:
+        opening = Opening(self._uri, self._open_timeout_s)
         try:
             container = open_container(
                 self._uri,
@@ -104,7 +121,7 @@ class NetworkSource:
                 timeout_s=(self._open_timeout_s, self._stall_timeout_s),
             )
         except av.error.FFmpegError as error:
-            raise opening_error(error, self._uri, self._open_timeout_s) from error
+            raise opening.error(error) from error
         self._container = container
         shown = redact(self._uri)
         video = choose_video(container, shown)
@@ -115,12 +132,7 @@ class NetworkSource:
     def read(self) -> list[Packet]:
         if self._reader is None:
             return []
-        try:
-            packets = self._reader.read()
-        except (av.error.ExitError, av.error.TimeoutError) as error:
-            raise stalled(redact(self._uri), self._stall_timeout_s) from error
-        except av.error.FFmpegError as error:
-            raise source_error(error, self._uri, live=True) from error
+        packets = self._reader.read()
         if not packets and self.live:
             raise SourceEndedError(f"{redact(self._uri)}: the stream ended")
         return packets
@@ -134,7 +146,7 @@ class NetworkSource:
 
 def network_options(uri: str, transport: str) -> dict[str, str]:
     """Return FFmpeg's options for one kind of network address."""
-    common = {"analyzeduration": _ANALYSE_US, "fpsprobesize": _RATE_PICTURES}
+    common = {"analyzeduration": ANALYSE_US, "fpsprobesize": _RATE_PICTURES}
     match scheme_of(uri):
         case "rtsp":
             return common | {"rtsp_transport": transport, "allowed_media_types": "video"}

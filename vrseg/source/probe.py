@@ -17,7 +17,7 @@ from vrseg.orientation import clockwise_deg
 from vrseg.source.container import choose_video, describe, open_container
 from vrseg.source.file import check_readable
 from vrseg.source.images import is_images
-from vrseg.source.live import network_options, opening_error
+from vrseg.source.live import Opening, network_options
 from vrseg.source.open import make_source
 
 if TYPE_CHECKING:
@@ -104,12 +104,13 @@ def probe(uri: str, *, timeout_s: float = 10.0) -> ProbeReport:
     """
     scheme = scheme_of(uri)
     if scheme in ("rtsp", "rtmp", "http"):
+        opening = Opening(uri, timeout_s)
         try:
             container = open_container(
                 uri, shown=redact(uri), options=network_options(uri, "tcp"), timeout_s=(timeout_s, timeout_s)
             )
         except av.error.FFmpegError as error:
-            raise opening_error(error, uri, timeout_s) from error
+            raise opening.error(error) from error
         with container:
             return _report(container, uri, live=scheme != "http" or not container.duration)
     if scheme == "file" and not is_images(uri):

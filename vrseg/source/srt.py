@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import math
 import os
 import select
@@ -14,17 +13,17 @@ from typing import TYPE_CHECKING
 import av.error
 
 from vrseg.address import redact
-from vrseg.av_errors import describe as describe_error
-from vrseg.errors import ConfigError, SourceEndedError, SourceRefusedError
+from vrseg.errors import ConfigError, SourceEndedError
 from vrseg.source.container import choose_video, describe, open_container
-from vrseg.source.live import LiveReader, stalled
+from vrseg.source.live import ANALYSE_US, LiveReader, Opening
 
 if TYPE_CHECKING:
     from av.container import InputContainer
 
     from vrseg.frame import Packet, SourceInfo
 
-_STDERR_LINES_KEPT = 3
+_GRACE_S = 0.05
+_OPTIONS = {"analyzeduration": ANALYSE_US}
 
 
 class FfmpegPipe:
@@ -34,23 +33,22 @@ class FfmpegPipe:
         self._uri = uri
         self._program = program
         self._process: subprocess.Popen[bytes] | None = None
-        self._last_lines: collections.deque[bytes] = collections.deque(maxlen=_STDERR_LINES_KEPT)
+        self._last_line = b""
         self.deadline_s = 0.0
         """Monotonic time at which `read` gives up; set by the owner, who knows what it is waiting for."""
 
     def start(self) -> None:
         """Start the program; it connects by itself."""
-        arguments = [self._program, "-nostdin", "-hide_banner", "-loglevel", "error", "-fflags", "nobuffer"]
+        arguments = [self._program, "-nostdin", "-hide_banner", "-loglevel", "error", "-analyzeduration", ANALYSE_US]
         arguments += ["-i", self._uri, "-map", "0:v:0", "-c", "copy", "-f", "mpegts", "-flush_packets", "1", "pipe:1"]
         self._process = subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
             arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
         )
 
     def read(self, size: int) -> bytes:
-        """Return up to `size` bytes as soon as there are any; none at the end.
+        """Return up to `size` bytes as soon as there are any; none at the end, or when nothing came in time.
 
-        Raises:
-            TimeoutError: nothing came before `deadline_s`.
+        An exception would not get through: FFmpeg reads on after errors. The owner looks at the clock instead.
         """
         process = self._process
         if process is None or process.stdout is None or process.stderr is None:
@@ -61,16 +59,18 @@ class FfmpegPipe:
         poller.register(err, select.POLLIN)
         while (left_s := self.deadline_s - time.monotonic()) > 0:
             ready = dict(poller.poll(min(left_s, 60.0) * 1000))
-            if err in ready and not self._keep_lines(os.read(err, 4096)):
-                poller.unregister(err)
+            if err in ready:
+                text = os.read(err, 4096)
+                self._last_line = (text.splitlines() or [self._last_line])[-1]
+                if not text:
+                    poller.unregister(err)
             if out in ready:
                 return os.read(out, size)
-        raise TimeoutError
+        return b""
 
     def complaint(self) -> str:
         """Return the last thing the program said, without credentials."""
-        lines = [line.decode(errors="replace").strip() for line in self._last_lines]
-        return redact("; ".join(line for line in lines if line))
+        return redact(self._last_line.decode(errors="replace").strip().removeprefix(f"{self._uri}: "))
 
     def stop(self) -> None:
         """End the program and close its pipes. Safe at any time."""
@@ -82,10 +82,6 @@ class FfmpegPipe:
             if stream is not None:
                 stream.close()
         process.wait()
-
-    def _keep_lines(self, text: bytes) -> bool:
-        self._last_lines.extend(text.splitlines())
-        return bool(text)
 
 
 class SrtSource:
@@ -112,15 +108,15 @@ class SrtSource:
                 f"{redact(self._uri)}: SRT needs the ffmpeg program; install it, for example: apt install ffmpeg"
             )
         self._pipe = FfmpegPipe(self._uri, program)
-        self._pipe.deadline_s = time.monotonic() + (self._open_timeout_s or math.inf)
+        opening = Opening(self._uri, self._open_timeout_s)
+        self._pipe.deadline_s = opening.deadline_s + _GRACE_S
         self._pipe.start()
         try:
-            self._container = open_container(self._pipe, shown=redact(self._uri), format_name="mpegts")
-        except TimeoutError as error:
-            text = f"no answer within {self._open_timeout_s:g} s; check the address and the network"
-            raise SourceRefusedError(f"{redact(self._uri)}: {text}") from error
+            self._container = open_container(
+                self._pipe, shown=redact(self._uri), format_name="mpegts", options=_OPTIONS
+            )
         except av.error.FFmpegError as error:
-            raise self._lost(error) from error
+            raise opening.error(error, self._pipe.complaint()) from error
         shown = redact(self._uri)
         video = choose_video(self._container, shown)
         self._reader = LiveReader(self._container, video, shown=shown, stall_timeout_s=self._stall_timeout_s)
@@ -129,13 +125,9 @@ class SrtSource:
     def read(self) -> list[Packet]:
         if self._reader is None or self._pipe is None:
             return []
-        self._pipe.deadline_s = time.monotonic() + (self._stall_timeout_s or math.inf)
-        try:
-            packets = self._reader.read()
-        except TimeoutError as error:
-            raise stalled(redact(self._uri), self._stall_timeout_s) from error
-        except av.error.FFmpegError as error:
-            raise self._lost(error) from error
+        # A little later than the reader's own deadline, so that it finds that one passed.
+        self._pipe.deadline_s = time.monotonic() + (self._stall_timeout_s or math.inf) + _GRACE_S
+        packets = self._reader.read()
         if not packets:
             raise SourceEndedError(f"{redact(self._uri)}: {self._pipe.complaint() or 'the stream ended'}")
         return packets
@@ -148,7 +140,3 @@ class SrtSource:
         if self._pipe is not None:
             self._pipe.stop()
             self._pipe = None
-
-    def _lost(self, error: av.error.FFmpegError) -> SourceRefusedError:
-        complaint = self._pipe.complaint() if self._pipe is not None else ""
-        return SourceRefusedError(f"{redact(self._uri)}: {complaint or describe_error(error)}")
