@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from vrseg.cli.resolved import resolve
+from vrseg.cli.rows import print_rows
 from vrseg.cli.run import SetOption
 from vrseg.config.load import load
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Row = tuple[str, str]
 CLASSES_SHOWN = 4
+LABEL_WIDTH = 7
 
 
 def check(
@@ -36,7 +37,9 @@ def check(
     if as_json:
         print(json.dumps(asdict(resolved), indent=2))
         return
-    _print(resolved, Console(highlight=False))
+    console = Console(highlight=False)
+    _print(resolved, console)
+    console.print(Text.assemble((str(config), "bold"), (" is right", "green")), soft_wrap=True)
     errors = Console(stderr=True, highlight=False)
     for warning in resolved.warnings:
         errors.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
@@ -54,16 +57,11 @@ def _print(resolved: Resolved, console: Console) -> None:
 
 def _section(console: Console, kind: str, name: str, rows: Iterable[Row]) -> None:
     console.print(Text.assemble((f"{kind} ", "dim"), (name, "bold cyan")), soft_wrap=True)
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True, width=10, style="dim")
-    table.add_column(overflow="fold")
-    for label, value in rows:
-        table.add_row(f"  {label}", Text(value))
-    console.print(table)
+    print_rows(console, [(Text(f"  {label:<{LABEL_WIDTH}}", "dim"), value) for label, value in rows])
 
 
 def _model_rows(model: ResolvedModel) -> list[Row]:
-    fixed = f"; the graph takes {model.batch_of_graph} per call" if model.batch_of_graph else ""
+    fixed = f"; its graph is made for {model.batch_of_graph}" if model.batch_of_graph else ""
     threads = "1 thread" if model.threads == 1 else f"{model.threads} threads"
     names = ", ".join(model.classes[:CLASSES_SHOWN])
     more = len(model.classes) - CLASSES_SHOWN

@@ -56,7 +56,7 @@ class ResolvedOutput:
     codec: str
     encoder: str
     rate: str
-    """`6000000 bit/s`, `quality 23` or `usual quality`."""
+    """`6 Mbit/s`, `quality 23` or `usual quality`."""
     gop: str
     latency: str
     segment: str | None
@@ -188,7 +188,7 @@ def _output(output: Output, key: str, *, live: bool) -> ResolvedOutput:
     except ConfigError as error:
         raise ConfigError(f"{key}.encoder: {error}") from error
     if output.bitrate is not None:
-        rate = f"{output.bitrate} bit/s"
+        rate = f"{output.bitrate / 1e6:g} Mbit/s"
     else:
         rate = "usual quality" if output.quality is None else f"quality {output.quality}"
     return ResolvedOutput(
