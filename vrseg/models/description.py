@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from vrseg.config.document import dotted, parse
+from vrseg.config.document import dotted
+from vrseg.config.load import load_description
 from vrseg.config.schema import Model, ModelDescription
 from vrseg.errors import ConfigError
 
@@ -51,35 +50,9 @@ def read_claims(name: str, model: Model, onnx_path: Path, base_dir: Path) -> Cla
         path = base_dir / model.description
         if not path.is_file():
             raise ConfigError(f"models.{name}.description: {path}: no such file; check the path")
-    in_file = read_description(path).model_dump(exclude_unset=True) if path.is_file() else {}
+    in_file = load_description(path).model_dump(exclude_unset=True) if path.is_file() else {}
     in_config = model.model_dump(exclude_unset=True, include=set(ModelDescription.model_fields))
     return Claims(in_file, in_config, path.name, f"models.{name}")
-
-
-def read_description(path: Path) -> ModelDescription:
-    """Read the YAML that lies beside an ONNX file.
-
-    Raises:
-        ConfigError: with every mistake, by line.
-    """
-    try:
-        text = path.read_text("utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; check the path and its permissions") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not text in UTF-8; write the description again") from error
-    document = parse(text, str(path))
-    if document.problems:
-        raise ConfigError(
-            *(f"{problem.where or document.where(problem.path)}: {problem.text}" for problem in document.problems)
-        )
-    try:
-        return ModelDescription.model_validate(document.data)
-    except ValidationError as error:
-        mistakes = error.errors(include_url=False, include_context=False, include_input=False)
-        raise ConfigError(
-            *(f"{document.where(one['loc'])}: {dotted(one['loc'])}: {one['msg'].lower()}" for one in mistakes)
-        ) from error
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
