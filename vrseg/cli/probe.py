@@ -14,7 +14,7 @@ from vrseg.cli.rows import print_rows
 from vrseg.source.probe import probe as look
 
 if TYPE_CHECKING:
-from vrseg.source.probe import AudioReport, ProbeReport, VideoReport
+    from vrseg.source.probe import AudioReport, ProbeReport, VideoReport
 
 
 def probe(
