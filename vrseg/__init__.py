@@ -1,3 +1,24 @@
-"""vrseg: understand cameras, RTSP streams and VR video frame by frame, live, on your own machine."""
+"""vrseg: understand cameras, RTSP streams and VR video frame by frame, live, on your own machine.
+
+`Pipeline` and `AsyncPipeline` are for frames of your own. They are loaded when first asked for, so that `import vrseg`
+costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vrseg.api import AsyncPipeline, Pipeline, Prediction
+
+__all__ = ["AsyncPipeline", "Pipeline", "Prediction", "__version__"]
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        from vrseg import api  # noqa: PLC0415 -- see above
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'vrseg' has no attribute {name!r}")

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vrseg.backend import Backend
-    from vrseg.config.schema import Model, Output, Stream
+    from vrseg.config.schema import Model, Output, ResultOutput, Stream
     from vrseg.models.spec import ModelSpec
-    from vrseg.stage import Render
+    from vrseg.stage import Render, ResultSink
 
 # Credits for frames behind the queue of decoded frames: one batch in the model, one being gathered, and one frame each
 # for render and encode. More would only add latency and memory.
@@ -69,9 +69,7 @@ def stream_stages(
         queue=queue_rule(section, live=live),
         render=render_stage(section, spec, backend) if section.outputs else None,
         outputs=tuple(_outputs(section.outputs, backend, base_dir, live=live)),
-        results=tuple(
-            make_result_sink(result, base_dir, classes=spec.classes if spec else ()) for result in section.results
-        ),
+        results=tuple(result_sink(result, spec, base_dir) for result in section.results),
     )
 
 
@@ -98,6 +96,17 @@ def render_stage(section: Stream, spec: ModelSpec | None, backend: Backend) -> R
     if section.view == "none" or spec is None:
         return None
     return backend.make_render(section.view, opacity=section.opacity, classes=spec.classes)
+
+
+def result_sink(output: ResultOutput, spec: ModelSpec | None, base_dir: Path, *, whole: bool = False) -> ResultSink:
+    """Return the sink of one output of results; `whole` for jobs, where it appears only when it is complete."""
+    return make_result_sink(
+        output,
+        base_dir,
+        class_names=[one.name for one in spec.classes] if spec else (),
+        background_ids=spec.background_ids if spec else frozenset(),
+        whole=whole,
+    )
 
 
 def encode_settings(output: Output, *, live: bool) -> EncodeSettings:

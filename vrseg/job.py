@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vrseg.address import local_path, redact, scheme_of
-from vrseg.assembly import credits_for, encode_settings, render_stage, stream_stages
-from vrseg.config.schema import Config, Model, Output, SourceSection, Stream
+from vrseg.assembly import credits_for, encode_settings, render_stage, result_sink, stream_stages
+from vrseg.config.schema import Config, Model, Output, ResultOutput, SourceSection, Stream
 from vrseg.daemon import Plan, Running, first_error, make_plan, models_at_work
 from vrseg.errors import ConfigError, VrsegError
 from vrseg.pipeline.ledger import Ledger
 from vrseg.pipeline.outputs import OutputStages
 from vrseg.pipeline.stream import run_stream
 from vrseg.sink.file import FileSink
-from vrseg.sink.results import JsonLinesSink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,8 +42,7 @@ class Job:
     """Its `uri` is a file."""
     model: Model
     view: str
-    results: Path | None = None
-    masks: str = "none"
+    results: ResultOutput | None = None
     device: str = "auto"
 
 
@@ -126,9 +124,7 @@ def _stages(job: Job, plan: Plan) -> StreamStages:
     base = stream_stages(STREAM, section, spec, plan.backend, plan.base_dir, live=False)
     carry = Path(local_path(job.input)) if scheme_of(job.input) == "file" and Path(job.input).is_file() else None
     sink = FileSink(Path(job.output.uri), codec=job.output.codec, replace=True, carry=carry)
-    results = (
-        (JsonLinesSink(str(job.results), classes=spec.classes, masks=job.masks, replace=True),) if job.results else ()
-    )
+    results = (result_sink(job.results, spec, plan.base_dir, whole=True),) if job.results else ()
     return replace(
         base,
         render=render_stage(section, spec, plan.backend),
@@ -149,5 +145,3 @@ def _cancelled_by(number: signal.Signals) -> Iterator[None]:
         yield
     finally:
         loop.remove_signal_handler(number)
-
-

@@ -30,9 +30,9 @@ def demo(
     source: Annotated[
         str | None, typer.Option("--input", "-i", help="Your own video, instead of the drawn scene.")
     ] = None,
-    folder: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the video and the poster.")
-    ] = Path("demo-output"),
+    folder: Annotated[Path, typer.Option("--output", "-o", help="Folder for the video and the poster.")] = Path(
+        "demo-output"
+    ),
     seconds: Annotated[float, typer.Option(min=1, max=3600, help="Length of the drawn scene.")] = 20,
     model: Annotated[str, typer.Option("--model", "-m", help="An ONNX file instead of the embedded model.")] = "demo",
     listen: Annotated[str, typer.Option(help="Address and port of the page; port 0 takes a free one.")] = "127.0.0.1:0",

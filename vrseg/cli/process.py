@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from vrseg.address import redact
-from vrseg.config.schema import Batching, Model, Output
+from vrseg.config.schema import Batching, Model, Output, ResultOutput
 from vrseg.errors import ConfigError
 from vrseg.job import Job, JobReport, plan_job, run_job
 from vrseg.telemetry.bottleneck import find_bottleneck
@@ -72,8 +72,7 @@ def process(
             batch=Batching(max_size=batch),
         ),
         view=view,
-        results=results,
-        masks=masks,
+        results=ResultOutput(uri=str(results), masks=masks) if results else None,
         device=device,
     )
     console = Console(stderr=True)

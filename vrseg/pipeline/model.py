@@ -70,6 +70,12 @@ class ModelRunner:
             self._returned.clear()
             await self._returned.wait()
 
+    async def drained(self, inlet: Inlet) -> None:
+        """Wait until the stream's queue was closed and emptied, and every frame has been handed back."""
+        await inlet.decoded.wait_closed()
+        await inlet.ledger.queue_empty()
+        await self.returned(inlet)
+
     def close(self) -> None:
         """Let `run` return once the attached streams have ended."""
         self._batcher.close()

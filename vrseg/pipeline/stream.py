@@ -104,9 +104,7 @@ class _Queues:
 
 async def _infer(model: ModelRunner, inlet: Inlet, queues: _Queues) -> None:
     """The model takes the frames by itself; here is only the end of it."""
-    await queues.decoded.wait_closed()
-    await inlet.ledger.queue_empty()
-    await model.returned(inlet)
+    await model.drained(inlet)
     queues.finished.close()
 
 

@@ -1,0 +1,323 @@
+"""For people who bring their own frames: submit arrays, iterate results. The same machinery as the daemon's."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from concurrent.futures import Future
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import av
+import uvloop
+
+from vrseg.assembly import credits_for
+from vrseg.config.quantity import format_duration
+from vrseg.config.schema import Batching, Config, Model
+from vrseg.daemon import Running, make_plan, models_at_work
+from vrseg.errors import VrsegError
+from vrseg.frame import Detections, Frame, Segmentation
+from vrseg.pipeline.batcher import Inlet
+from vrseg.pipeline.channel import Channel, ChannelClosedError
+from vrseg.pipeline.ledger import Ledger
+from vrseg.postprocess.class_map import class_map, foreground_mask
+from vrseg.telemetry.logs import make_logger
+from vrseg.telemetry.status import status
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator
+    from types import TracebackType
+
+    from vrseg.frame import U8, Result
+    from vrseg.pipeline.model import ModelRunner
+
+T = TypeVar("T")
+
+STREAM = "array"
+MODEL = "model"
+
+
+class PipelineClosedError(VrsegError, RuntimeError):
+    """A frame was submitted to a pipeline that is not open, or not any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What the model said of one submitted frame."""
+
+    index: int
+    """Counts submitted frames from 0."""
+    width: int
+    height: int
+    """Size of the submitted frame, pixels."""
+    result: Result = field(repr=False)
+    """`Segmentation` or `Detections`."""
+    latency_s: float
+    """From submitted to ready."""
+
+    @property
+    def detections(self) -> Detections:
+        """Boxes of a detecting model.
+
+        Raises:
+            TypeError: the model segments.
+        """
+        if not isinstance(self.result, Detections):
+            raise TypeError("this model gives masks, not boxes: use mask() or classes()")
+        return self.result
+
+    def mask(self) -> U8:
+        """Return (height, width): 255 where there is any class but background, else 0."""
+        return foreground_mask(self._segmentation(), self.width, self.height)
+
+    def classes(self) -> U8:
+        """Return (height, width): the class of each pixel."""
+        return class_map(self._segmentation(), self.width, self.height)
+
+    def _segmentation(self) -> Segmentation:
+        if not isinstance(self.result, Segmentation):
+            raise TypeError("this model gives boxes, not masks: use detections")
+        return self.result
+
+
+class AsyncPipeline:
+    """A model for frames of your own.
+
+    ::
+
+        async with AsyncPipeline("demo") as pipeline:
+            await pipeline.submit(image_hwc)
+            pipeline.finish()
+            async for prediction in pipeline.results():
+                prediction.mask()
+
+    Frames are batched as they come, predictions come in the order of submission. `submit` waits while too many frames
+    are under way, so take results while you submit: from another task, or with `map`.
+
+    Raises:
+        ModelError, ConfigError: on entering: the model does not load.
+    """
+
+    def __init__(
+        self, model: str | Path = "demo", *, device: str = "auto", batch: int = 8, max_delay_s: float = 0.005
+    ) -> None:
+        batching = Batching.model_validate({"max_size": batch, "max_delay": format_duration(max_delay_s)})
+        self._config = Config(
+            device=device,
+            models={MODEL: Model(path=str(model), batch=batching)},
+        )
+        self._room = credits_for(batch)
+        self._submitted = 0
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        running = Running(make_plan(self._config, Path.cwd()), make_logger("text", "warning"), {})
+        self._recorder = running.recorder
+        self._ledger = Ledger(STREAM, self._room, running.recorder)
+        running.recorder.add_stream(self._ledger)
+        self._decoded: Channel[Frame] = Channel(f"{STREAM}.decoded", self._room)
+        self._done: Channel[Frame] = Channel(f"{STREAM}.done", self._room)
+        inlet = Inlet(self._decoded, self._ledger, self._done.put_nowait)
+        await self._stack.enter_async_context(models_at_work(running))
+        await self._stack.enter_async_context(_served(running.models[MODEL], inlet, self._done))
+        running.recorder.stream_state(STREAM, "running")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, trace)
+
+    async def submit(self, image_hwc: U8) -> int:
+        """Hand in a frame; return its index. Waits while there is no room.
+
+        Args:
+            image_hwc: uint8, (height, width, 3), RGB. It is copied.
+
+        Raises:
+            PipelineClosedError: after `finish`, or outside the `async with` block.
+            ValueError: the array has another shape or dtype.
+        """
+        if image_hwc.ndim != 3 or image_hwc.shape[2] != 3 or image_hwc.dtype != "uint8":
+            raise ValueError(f"expected uint8 (height, width, 3), got {image_hwc.dtype} {image_hwc.shape}")
+        index = self._submitted
+        frame = Frame(
+            stream=STREAM,
+            index=index,
+            pts=index,
+            time_base=Fraction(1, 1),
+            picture=av.VideoFrame.from_ndarray(image_hwc, format="rgb24"),
+            width=image_hwc.shape[1],
+            height=image_hwc.shape[0],
+            decoded_s=time.monotonic(),
+        )
+        self._submitted += 1
+        self._ledger.enter()
+        try:
+            await self._decoded.put(frame)
+        except BaseException as error:
+            self._ledger.drop_queued("stopped")
+            if isinstance(error, ChannelClosedError):
+                raise PipelineClosedError("the pipeline is finished: open a new one to submit more") from None
+            raise
+        return index
+
+    def finish(self) -> None:
+        """Say that no more frames come: `results` ends after the last one."""
+        self._decoded.close()
+
+    async def results(self) -> AsyncGenerator[Prediction]:
+        """Yield predictions in order, until `finish` was called and all are out."""
+        async for frame in self._done:
+            ready_s = time.monotonic()
+            self._ledger.deliver(frame, ready_s)
+            assert frame.result is not None  # noqa: S101 -- the model's head sets it on every frame
+            yield Prediction(
+                index=frame.index,
+                width=frame.width,
+                height=frame.height,
+                result=frame.result,
+                latency_s=ready_s - frame.decoded_s,
+            )
+
+    async def map(self, images: Iterable[U8]) -> AsyncGenerator[Prediction]:
+        """Submit all images and yield their predictions, in order, with as many under way as there is room for."""
+
+        async def submit_all() -> None:
+            try:
+                for image_hwc in images:
+                    await self.submit(image_hwc)
+            finally:
+                self.finish()
+
+        submitting = asyncio.create_task(submit_all())
+        try:
+            async for prediction in self.results():
+                yield prediction
+            await submitting
+        finally:
+            submitting.cancel()
+
+    def stats(self) -> dict[str, Any]:
+        """Return stages, bottleneck, frames and queues as they are now; see `/api/v1/status`."""
+        return status(self._recorder)
+
+
+@asynccontextmanager
+async def _served(model: ModelRunner, inlet: Inlet, done: Channel[Frame]) -> AsyncIterator[None]:
+    """Let the model serve the inlet inside the block, and close `done` behind its last frame."""
+    model.attach(inlet)
+    try:
+        async with asyncio.TaskGroup() as group:
+            closing = group.create_task(_close_when_drained(model, inlet, done))
+            try:
+                yield
+            finally:
+                closing.cancel()
+    finally:
+        inlet.decoded.abort()
+        done.abort()
+        await model.detach(inlet)
+
+
+async def _close_when_drained(model: ModelRunner, inlet: Inlet, done: Channel[Frame]) -> None:
+    await model.drained(inlet)
+    done.close()
+
+
+class Pipeline:
+    """`AsyncPipeline` for code without an event loop: it runs one in a thread of its own.
+
+    ::
+
+        with Pipeline("demo") as pipeline:
+            for prediction in pipeline.map(images):
+                prediction.mask()
+    """
+
+    def __init__(
+        self, model: str | Path = "demo", *, device: str = "auto", batch: int = 8, max_delay_s: float = 0.005
+    ) -> None:
+        self._inner = AsyncPipeline(model, device=device, batch=batch, max_delay_s=max_delay_s)
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="vrseg.loop", daemon=True)
+        self._life: Future[None] | None = None
+        self._entered: Future[None] = Future()
+        self._leave = asyncio.Event()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._life = asyncio.run_coroutine_threadsafe(self._live(), self._loop)
+        try:
+            self._entered.result()
+        except BaseException:
+            self._stop_loop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._leave.set)
+        assert self._life is not None  # noqa: S101 -- set on entering
+        try:
+            self._life.result()
+        finally:
+            self._stop_loop()
+
+    def submit(self, image_hwc: U8) -> int:
+        """Hand in a frame; return its index. See `AsyncPipeline.submit`."""
+        return self._call(self._inner.submit(image_hwc))
+
+    def finish(self) -> None:
+        """Say that no more frames come."""
+        self._loop.call_soon_threadsafe(self._inner.finish)
+
+    def results(self) -> Iterator[Prediction]:
+        """Yield predictions in order, until `finish` was called and all are out."""
+        return self._iterate(self._inner.results())
+
+    def map(self, images: Iterable[U8]) -> Iterator[Prediction]:
+        """Submit all images and yield their predictions, in order. `images` is read on the pipeline's thread."""
+        return self._iterate(self._inner.map(images))
+
+    def stats(self) -> dict[str, Any]:
+        """Return stages, bottleneck, frames and queues as they are now."""
+
+        async def ask() -> dict[str, Any]:
+            return self._inner.stats()
+
+        return self._call(ask())
+
+    async def _live(self) -> None:
+        """Hold the pipeline open in one task, as its task groups want it."""
+        try:
+            async with self._inner:
+                self._entered.set_result(None)
+                await self._leave.wait()
+        except BaseException as error:
+            if self._entered.done():
+                raise
+            self._entered.set_exception(error)
+
+    def _iterate(self, predictions: AsyncGenerator[Prediction]) -> Iterator[Prediction]:
+        try:
+            while True:
+                try:
+                    yield self._call(anext(predictions))
+                except StopAsyncIteration:
+                    return
+        finally:
+            self._call(predictions.aclose())
+
+    def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _stop_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
