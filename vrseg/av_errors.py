@@ -65,8 +65,11 @@ def source_error(error: Exception, uri: str, *, live: bool) -> VrsegError:
     if isinstance(error, av.error.EOFError) and not live:
         return MediaError(f"{redact(uri)}: holds no frames; the recording was broken off or never began")
     text = f"{redact(uri)}: {describe(error)}"
-    if not live:
+    if not live and isinstance(error, av.error.InvalidDataError):
         return MediaError(text)
+    if not live:
+        known = getattr(error, "errno", None) in _HINTS
+        return MediaError(text if known else f"{text}; the file is damaged, or of a kind FFmpeg cannot read")
     if isinstance(error, _TIMED_OUT):
         return SourceStalledError(text)
     if isinstance(error, av.error.EOFError):

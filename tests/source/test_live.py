@@ -147,7 +147,7 @@ def test_a_killed_server_is_lost_and_a_new_source_finds_it_again(rtsp_server: St
 
 
 def test_passwords_open_the_door_and_never_show(rtsp_server: StartRtspServer) -> None:
-    server = rtsp_server(user="anna", password="geheim")  # noqa: S106 - of a server that lives for a second
+    server = rtsp_server(user="anna", password="geheim")
     right = server.url.replace("rtsp://", "rtsp://anna:geheim@")
     assert len(frames_of(make_source(section(right)), 3)) >= 3
     wrong = server.url.replace("rtsp://", "rtsp://anna:hunter2@")

@@ -90,7 +90,7 @@ def test_probe_tells_about_images_and_drawn_scenes(tmp_path: Path) -> None:
 
 
 def test_probe_tells_about_a_live_stream_without_its_password(rtsp_server: StartRtspServer) -> None:
-    server = rtsp_server(size="320x240", user="anna", password="geheim")  # noqa: S106 - of a server that lives for a second
+    server = rtsp_server(size="320x240", user="anna", password="geheim")
     report = probe(server.url.replace("rtsp://", "rtsp://anna:geheim@"))
     assert report.live
     assert "geheim" not in json.dumps(asdict(report))

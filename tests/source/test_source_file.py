@@ -158,6 +158,14 @@ def test_a_film_without_a_single_frame_says_so(make_clip: MakeClip, tmp_path: Pa
     assert "holds" in refusal(make_clip(tmp_path / "zero.mkv", frames=0))
 
 
+def test_streams_that_appear_midway_do_no_harm(make_clip: MakeClip, tmp_path: Path) -> None:
+    alone = make_clip(tmp_path / "alone.ts", frames=20)
+    with_sound = make_clip(tmp_path / "with_sound.ts", frames=20, audio=True)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(alone.read_bytes() * 40 + with_sound.read_bytes() + alone.read_bytes() * 40)
+    assert read_all(joined) == 20 * 81
+
+
 def test_a_truncated_file_without_its_index_says_so(make_clip: MakeClip, tmp_path: Path) -> None:
     path = make_clip(tmp_path / "clip.mp4", frames=60)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

@@ -91,8 +91,7 @@ class PyavDecoder:
         self._wait_for_key = self._wait_for_key or self._live
         if context.is_open:
             return
-        cores = len(os.sched_getaffinity(0))
-        context.thread_count = self._threads or min(cores, _MOST_THREADS)
+        context.thread_count = self._threads or _threads_for_this_machine()
         # Frame threads hold a frame back for each thread; slice threads hold nothing back.
         context.thread_type = ThreadType.SLICE if self._live else ThreadType.AUTO
         if self._live and context.name == "libdav1d":
@@ -165,3 +164,8 @@ class PyavDecoder:
             decoded_s=time.monotonic(),
             truth=truth,
         )
+
+
+def _threads_for_this_machine() -> int:
+    """Half the cores: the other stages want theirs, and each frame costs 10 % more CPU as soon as there are two."""
+    return max(1, min(len(os.sched_getaffinity(0)) // 2, _MOST_THREADS))

@@ -105,8 +105,22 @@ def describe(container: InputContainer, video: VideoStream) -> SourceInfo:
     )
 
 
-def packets_of(container: InputContainer, video: VideoStream) -> Iterator[Packet]:
-    """Yield the packets of `video` with their time of arrival, without FFmpeg's empty packet at the end."""
-    for packet in container.demux(video):
+def demuxed(container: InputContainer, *streams: VideoStream) -> Iterator[av.Packet[Any]]:
+    """Yield the packets of `streams`, or of all, without FFmpeg's empty ones at the end."""
+    packets = container.demux(*streams)
+    while True:
+        try:
+            packet = next(packets, None)
+        except IndexError:
+            # PyAV trips at the end of a container in which streams appeared after it was opened: damage, mostly.
+            return
+        if packet is None:
+            return
         if packet.size:
-            yield Packet(payload=packet, arrived_s=time.monotonic())
+            yield packet
+
+
+def packets_of(container: InputContainer, video: VideoStream) -> Iterator[Packet]:
+    """Yield the packets of `video` with their time of arrival."""
+    for packet in demuxed(container, video):
+        yield Packet(payload=packet, arrived_s=time.monotonic())

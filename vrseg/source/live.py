@@ -14,7 +14,7 @@ from vrseg.av_errors import describe as describe_error
 from vrseg.av_errors import source_error
 from vrseg.errors import SourceEndedError, SourceRefusedError, SourceStalledError
 from vrseg.frame import Packet
-from vrseg.source.container import choose_video, describe, open_container
+from vrseg.source.container import choose_video, demuxed, describe, open_container
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ class LiveReader:
 
     def __init__(self, container: InputContainer, video: VideoStream, *, shown: str, stall_timeout_s: float) -> None:
         # All streams are asked for, so that a dead picture is noticed though the sound goes on.
-        self._packets: Iterator[av.Packet[Any]] = container.demux()
+        self._packets: Iterator[av.Packet[Any]] = demuxed(container)
         self._video = video
         self._shown = shown
         self._stall_timeout_s = stall_timeout_s
@@ -63,7 +63,7 @@ class LiveReader:
         try:
             for packet in self._packets:
                 now_s = time.monotonic()
-                if packet.stream is self._video and packet.size:
+                if packet.stream is self._video:
                     return Packet(payload=packet, arrived_s=now_s)
                 if now_s >= deadline_s:
                     break

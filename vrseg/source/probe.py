@@ -14,7 +14,7 @@ from vrseg.address import local_path, redact, scheme_of
 from vrseg.av_errors import source_error
 from vrseg.config.schema import SourceSection
 from vrseg.orientation import clockwise_deg
-from vrseg.source.container import choose_video, describe, open_container
+from vrseg.source.container import choose_video, demuxed, describe, open_container
 from vrseg.source.file import check_readable
 from vrseg.source.images import is_images
 from vrseg.source.live import Opening, network_options
@@ -150,7 +150,7 @@ def _report(container: InputContainer, uri: str, *, live: bool) -> ProbeReport:
 def _first_picture(container: InputContainer, video: VideoStream, shown: str) -> av.VideoFrame | None:
     """Decode until there is a picture: only pictures know how they are turned."""
     try:
-        for packet in itertools.islice(container.demux(video), _PACKETS_TRIED):
+        for packet in itertools.islice(demuxed(container, video), _PACKETS_TRIED):
             try:
                 pictures = packet.decode()
             except av.error.InvalidDataError:
