@@ -28,7 +28,7 @@ STAGES = {
     "sink",
 }
 MACHINERY = {"pipeline", "telemetry"}
-COMPOSITION = {"backend", "assembly", "doctor", "signals", "server", "daemon", "job", "api"}
+COMPOSITION = {"backend", "assembly", "bench", "doctor", "signals", "server", "daemon", "job", "api"}
 TOP = {"cli", "__main__", "__init__"}
 
 GPU_LIBRARIES = {"cuda", "cupy", "tensorrt", "PyNvVideoCodec", "pynvml"}

@@ -84,6 +84,8 @@ def parse_value(text: str) -> Data:
     Raises:
         ValueError: it is no YAML.
     """
+    if not text.strip():
+        return None
     document = parse(text, "--set")
     if document.problems:
         raise ValueError("; ".join(problem.text for problem in document.problems))
@@ -105,7 +107,7 @@ def _syntax(error: yaml.MarkedYAMLError) -> str:
         return "a tab stands where spaces should; YAML is indented with spaces"
     if problem.startswith("found character"):
         return "text that begins with @, ` or % must be written in quotes"
-    if isinstance(error, yaml.scanner.ScannerError | yaml.parser.ParserError) and "<" not in problem:
+    if isinstance(error, yaml.scanner.ScannerError | yaml.parser.ParserError):
         return f"is not YAML: {problem}"
     return "is not YAML: check indentation, colons and quotes"
 

@@ -62,12 +62,15 @@ def load_description(path: Path) -> ModelDescription:
 def _read(path: Path) -> Document:
     try:
         with path.open(encoding="utf-8") as file:
-            return parse(file.read(MAX_CHARACTERS + 1), str(path))
+            document = parse(file.read(MAX_CHARACTERS + 1), str(path))
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: is not UTF-8 text; name a YAML file") from None
     except OSError as error:
         hint = "; check the path" if isinstance(error, FileNotFoundError) else ""
         raise ConfigError(f"{path}: {error.strerror or error}{hint}") from error
+    if document.data is None and document.problems:
+        raise ConfigError(*_lines(document, Substituted(None, {}, ()), document.problems))
+    return document
 
 
 def _validate(section: type[AnySection], values: Substituted) -> tuple[AnySection | None, list[Problem]]:
@@ -81,7 +84,7 @@ def _validate(section: type[AnySection], values: Substituted) -> tuple[AnySectio
 
 def _what_is_right(data: Data, wrong: Iterable[KeyPath]) -> Config | None:
     """Leave out what is wrong, so that the rest can be checked in the same go; None when nothing is left."""
-    for path in {_holder(data, path) for path in wrong}:
+    for path in {_holder(data, path) for path in wrong} - {()}:
         data = _without(data, path)
     try:
         return Config.model_validate(data)
@@ -92,20 +95,28 @@ def _what_is_right(data: Data, wrong: Iterable[KeyPath]) -> Config | None:
 
 
 def _without(data: Data, path: KeyPath) -> Data:
-    if not path or not isinstance(data, dict):
+    head, rest = path[0], path[1:]
+    if isinstance(data, list):
+        return [_without(item, rest) if index == head else item for index, item in enumerate(data)]
+    if not isinstance(data, dict) or head not in data:
         return data
-    head, rest = str(path[0]), path[1:]
-    inner = _without(data[head], rest) if head in data else None
-    return {key: inner if key == head and rest else item for key, item in data.items() if key != head or rest}
+    if not rest:
+        return {key: item for key, item in data.items() if key != head}
+    return data | {str(head): _without(data[str(head)], rest)}
 
 
 def _holder(data: Any, path: KeyPath) -> KeyPath:
-    """Shorten `path` to what can be left out: there, and no element of a list, as that would renumber the others."""
-    for depth, part in enumerate(path):
-        if isinstance(data, list) or not isinstance(data, dict) or part not in data:
-            return path[:depth]
-        data = data[part]
-    return path
+    """Shorten `path` to a key that is there, and that is no element of a list: the others must keep their numbers."""
+    here, depth = data, 0
+    for part in path:
+        steps = dict(enumerate(here)) if isinstance(here, list) else here
+        if not isinstance(steps, dict) or part not in steps:
+            break
+        here = steps[part]
+        depth += 1
+    while depth and isinstance(path[depth - 1], int):
+        depth -= 1
+    return path[:depth]
 
 
 def _names(data: Data, section: str) -> frozenset[str]:

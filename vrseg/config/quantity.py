@@ -9,8 +9,8 @@ from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 _SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _FACTOR = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
-_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)")
+_AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kMGT]?)")
 
 
 def parse_duration_s(text: object) -> float:

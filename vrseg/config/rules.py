@@ -1,4 +1,7 @@
-"""What one key demands of another: mistakes that the types alone cannot see."""
+"""What one key demands of another: mistakes that the types alone cannot see.
+
+Addresses are never quoted: any part of one may have come from a variable, and be secret.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,24 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vrseg.address import LIVE, local_path, redact, scheme_of
+from vrseg.address import LIVE, local_path, scheme_of
 from vrseg.config.document import KeyPath, Problem, dotted
 from vrseg.config.mistakes import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from vrseg.config.schema import Config, Model, Output, ResultOutput, Server, Stream
 
-VIDEO_FILES = (".mp4", ".mkv", ".mov", ".ts", ".webm")
+VIDEO_FILES: Mapping[str, frozenset[str]] = {
+    ".mp4": frozenset({"h264", "hevc", "av1"}),
+    ".m4v": frozenset({"h264", "hevc", "av1"}),
+    ".mov": frozenset({"h264", "hevc"}),
+    ".mkv": frozenset({"h264", "hevc", "av1"}),
+    ".webm": frozenset({"av1"}),
+    ".ts": frozenset({"h264", "hevc"}),
+}
+"""Endings of files that can be written, and the codecs that each can hold."""
 _PUSH = frozenset({"rtsp", "rtmp", "srt"})
 _STRFTIME = re.compile(r"%[a-zA-Z]")
 _LATER_TASKS = frozenset({"matte", "instances", "keypoints"})
@@ -38,7 +49,7 @@ def _server(server: Server) -> Iterator[Problem]:
         yield Problem(("server", "listen"), f"port {port} does not exist; the highest is 65535")
     if not is_loopback(host) and not server.token:
         yield Problem(
-            ("server", "listen"), f"{host} can be reached from other machines; set server.token, or listen on 127.0.0.1"
+            ("server", "listen"), "can be reached from other machines; set server.token, or listen on 127.0.0.1"
         )
 
 
@@ -77,7 +88,7 @@ def _source(stream: Stream, path: KeyPath) -> Iterator[Problem]:
     if not source.uri.strip():
         yield Problem((*path, "uri"), "is empty; write a file or an address")
     elif scheme is None or (scheme == "file" and "://" in source.uri.removeprefix("file://")):
-        yield Problem((*path, "uri"), f"{_scheme(source.uri)} is no kind of source; {_SOURCES}")
+        yield Problem((*path, "uri"), f"is no kind of source; {_SOURCES}")
     elif scheme in LIVE:
         for key in ("loop", "realtime"):
             if getattr(source, key):
@@ -87,10 +98,6 @@ def _source(stream: Stream, path: KeyPath) -> Iterator[Problem]:
 
 
 _SOURCES = "use a file, rtsp://, rtmp://, srt://, http://, https://, /dev/video0 or synthetic:"
-
-
-def _scheme(uri: str) -> str:
-    return f"{uri.partition('://')[0]}://"
 
 
 def _output(output: Output, path: KeyPath) -> Iterator[Problem]:
@@ -104,9 +111,7 @@ def _output(output: Output, path: KeyPath) -> Iterator[Problem]:
         if scheme == "rtmp" and output.codec == "av1":
             yield Problem((*path, "codec"), "RTMP carries h264 or hevc")
     else:
-        yield Problem(
-            (*path, "uri"), f"{_scheme(output.uri)} is no kind of output; use a file, rtsp://, rtmp:// or srt://"
-        )
+        yield Problem((*path, "uri"), "is no kind of output; use a file, rtsp://, rtmp:// or srt://")
     if output.bitrate is not None and output.quality is not None:
         yield Problem((*path, "quality"), "cannot be had together with `bitrate`; keep one of them")
     if output.bitrate == 0:
@@ -119,10 +124,12 @@ def _file(output: Output, path: KeyPath) -> Iterator[Problem]:
     if suffix == ".m3u8":
         yield Problem((*path, "uri"), "HLS output is not in this version; write .ts or .mp4 segments")
     elif suffix not in VIDEO_FILES:
-        what = f"{suffix} is no video file that can be written" if suffix else "the file name has no ending"
-        yield Problem((*path, "uri"), f"{what}; use {', '.join(VIDEO_FILES)}")
-    elif suffix == ".webm" and output.codec != "av1":
-        yield Problem((*path, "codec"), f"a .webm file cannot hold {output.codec}; use av1, or an .mp4 or .mkv file")
+        yield Problem((*path, "uri"), f"is no video file that can be written; use {', '.join(VIDEO_FILES)}")
+    elif output.codec not in VIDEO_FILES[suffix]:
+        fitting = " or ".join(sorted(VIDEO_FILES[suffix]))
+        yield Problem(
+            (*path, "codec"), f"a {suffix} file cannot hold {output.codec}; use {fitting}, or an .mp4 or .mkv file"
+        )
     if output.segment is not None and not _STRFTIME.search(name):
         yield Problem((*path, "uri"), "every segment would have the same name; put in the time, such as %Y%m%d-%H%M%S")
     if output.keep is not None and output.segment is None:
@@ -134,7 +141,7 @@ def _results(results: ResultOutput, path: KeyPath, *, with_model: bool) -> Itera
     if scheme.startswith(("mqtt", "http")):
         yield Problem((*path, "uri"), f"results over {scheme}:// are not in this version; write a .jsonl file, or -")
     elif results.uri != "-" and not (results.uri.endswith(".jsonl") and scheme in ("", "file")):
-        yield Problem((*path, "uri"), f"{redact(results.uri)!r} is not a .jsonl file and not -")
+        yield Problem((*path, "uri"), "is not a .jsonl file and not -")
     if not with_model:
         yield Problem(path, "there are no results without a model; name one with `model`")
 
