@@ -78,7 +78,7 @@ class CarriedStreams:
             video.metadata.update(_of_the_content(replaced.metadata))
             video.disposition = replaced.disposition
         for stream in self._input.streams:
-            if stream is replaced or _is_chapter_track(stream):
+            if stream is replaced or _is_written_anew(stream):
                 continue
             if not _fits(container, stream):
                 kind = f"{stream.type} stream {stream.index} ({stream.name or 'unknown codec'})"
@@ -121,9 +121,11 @@ def _of_the_content(metadata: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _is_chapter_track(stream: Stream) -> bool:
-    """QuickTime stores chapter titles as a track of their own, which the muxer writes anew."""
-    return stream.type == "data" and stream.name == "bin_data" and bool(stream.container.chapters())
+def _is_written_anew(stream: Stream) -> bool:
+    """Tell whether this is a track of chapter titles or time code, which muxers make themselves from the metadata."""
+    if stream.type != "data":
+        return False
+    return "timecode" in stream.metadata or (stream.name == "bin_data" and bool(stream.container.chapters()))
 
 
 def _copy_of(stream: Stream, container: OutputContainer) -> Stream:

@@ -62,15 +62,19 @@ def create_free(pattern: str, now: datetime) -> Path:
     wanted = Path(now.strftime(pattern))
     try:
         wanted.parent.mkdir(parents=True, exist_ok=True)
-        for candidate in _candidates(wanted):
-            try:
-                candidate.open("xb").close()
-            except FileExistsError:
-                continue
-            return candidate
+        return next(path for path in _candidates(wanted) if _created(path))
+    except FileExistsError as error:
+        raise ConfigError(f"{wanted.parent}: this is a file, where a folder is needed: choose another path") from error
     except OSError as error:
-        raise ConfigError(str(output_error(error, str(wanted), live=False))) from error
-    raise AssertionError("there is always a next number")
+        raise ConfigError(str(output_error(error, str(wanted.parent), live=False))) from error
+
+
+def _created(path: Path) -> bool:
+    try:
+        path.open("xb").close()
+    except FileExistsError:
+        return False
+    return True
 
 
 def files_of(pattern: str) -> Iterator[Path]:

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from plugins.encoded import decoded_count, encoded, every, feed, frames_at
+from plugins.media_servers import unused_port, wait_until_listening
+
+from vrseg.encode.settings import EncodeSettings
+from vrseg.errors import OutputLostError
+from vrseg.sink.push import PushSink
+
+if TYPE_CHECKING:
+    from plugins.media_servers import StartFfmpeg, StartRtspServer
+
+    from vrseg.frame import EncodedPacket
+
+
+@pytest.fixture(scope="module")
+def packets() -> list[EncodedPacket]:
+    """Three seconds with a key frame each half second."""
+    return encoded(frames_at(every(90)), EncodeSettings(gop_s=0.5, live=True))
+
+
+def push(uri: str, packets: list[EncodedPacket], *, pace_s: float = 0.01) -> None:
+    sink = PushSink(uri)
+    sink.open()
+    try:
+        feed(sink, packets, pace_s=pace_s)
+        sink.flush()
+    finally:
+        sink.close()
+
+
+def test_rtmp_carries_every_frame(tmp_path: Path, ffmpeg: StartFfmpeg, packets: list[EncodedPacket]) -> None:
+    port = unused_port()
+    received = tmp_path / "received.flv"
+    uri = f"rtmp://127.0.0.1:{port}/live/door"
+    receiver = ffmpeg("-listen", "1", "-i", uri, "-c", "copy", str(received))
+    wait_until_listening(port)
+    push(uri, packets)
+    receiver.wait(10)
+    assert decoded_count(received) == 90
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_srt_carries_frames(tmp_path: Path, ffmpeg: StartFfmpeg, codec: str) -> None:
+    settings = EncodeSettings(codec=codec, gop_s=0.5, live=True)  # type: ignore[arg-type]  # tests' parameters
+    port = unused_port()
+    received = tmp_path / "received.ts"
+    receiver = ffmpeg("-i", f"srt://127.0.0.1:{port}?mode=listener", "-c", "copy", str(received))
+    time.sleep(1.0)  # SRT is UDP: whether somebody listens cannot be asked
+    push(f"srt://127.0.0.1:{port}", encoded(frames_at(every(90)), settings))
+    receiver.wait(10)
+    assert decoded_count(received) >= 60, "all but what came before the receiver knew the stream"
+
+
+def test_rtsp_carries_frames(tmp_path: Path, rtsp_server: StartRtspServer, packets: list[EncodedPacket]) -> None:
+    received = tmp_path / "received.ts"
+    server = rtsp_server(path="/door", record=True, record_to=str(received))
+    push(server.url, packets, pace_s=0.03)
+    server.stop()
+    assert decoded_count(received) >= 60
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "rtmp"])
+def test_an_address_where_nobody_listens_is_lost_within_seconds(scheme: str, packets: list[EncodedPacket]) -> None:
+    uri = f"{scheme}://admin:hunter2@127.0.0.1:{unused_port()}/door"
+    with pytest.raises(OutputLostError, match="nobody listens there: check host, port") as caught:
+        push(uri, packets * 3, pace_s=0.03)
+    assert "hunter2" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_receiver_that_dies_is_noticed(ffmpeg: StartFfmpeg, packets: list[EncodedPacket]) -> None:
+    port = unused_port()
+    uri = f"rtmp://127.0.0.1:{port}/live/door"
+    receiver = ffmpeg("-listen", "1", "-i", uri, "-f", "null", "-")
+    wait_until_listening(port)
+    sink = PushSink(uri)
+    sink.open()
+    feed(sink, packets[:30], pace_s=0.01)
+    receiver.kill()
+    with pytest.raises(OutputLostError):
+        feed(sink, packets[30:], pace_s=0.05)
+    sink.close()
+    sink.close()
+
+
+def test_the_address_is_not_seen_in_the_list_of_processes() -> None:
+    sink = PushSink("rtsp://admin:hunter2@127.0.0.1:9/door")
+    sink.open()
+    shown = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    sink.close()
+    assert "vrseg.sink.relay" in shown
+    assert "hunter2" not in shown
+
+
+def test_no_process_stays_behind(packets: list[EncodedPacket]) -> None:
+    sink = PushSink(f"rtsp://127.0.0.1:{unused_port()}/door")
+    sink.open()
+    assert sink._relay is not None
+    pid = sink._relay.pid
+    sink.process(packets[0])
+    sink.close()
+    assert not Path(f"/proc/{pid}").exists()
