@@ -334,3 +334,14 @@ def test_opening_a_file_takes_little_time(tmp_path: Path) -> None:
     sink.process(replace(packets[0]))
     assert time.process_time() - began_s < 0.25
     sink.close()
+
+
+def test_damaged_sound_of_the_input_does_not_end_the_job(tmp_path: Path, input_with_everything: Path) -> None:
+    damaged = tmp_path / "damaged.mp4"
+    data = bytearray(input_with_everything.read_bytes())
+    tables = data.rindex(b"stts")  # how long each packet of a track lasts
+    data[tables + 12 : tables + 20] = b"\x00\x00\x00\x05\xff\xff\xff\xf0"
+    damaged.write_bytes(data)
+    path = tmp_path / "out.mp4"
+    write_all(FileSink(path, codec="h264", carry=damaged), encoded(frames_at(every(60))))
+    assert decoded_count(path) == 60

@@ -18,9 +18,11 @@ ENCODERS: dict[CodecName, tuple[str, ...]] = {
 }
 """Software encoders that `auto` takes, the first that this FFmpeg has."""
 
-# CPU time and size per frame of a 1280x720 street-like clip, two cores (PyAV 18.1, at each encoder's usual CRF):
-# libx264   veryfast 6.4 ms 10.5 kB; superfast 4.2 ms 14.7 kB; with zerolatency 4.6 ms 14.5 kB and 3.8 ms 17.9 kB.
-# libx265   ultrafast 16 ms 6.1 kB; superfast 30 ms 10.1 kB (zerolatency).   libsvtav1  10: 12 ms; live 10: 10 ms.
+# CPU time and size per frame of a busy 1280x720 clip, one core, PyAV 18.1, at each encoder's usual CRF:
+# libx264    faster 9.4 ms 9.0 kB; veryfast 5.5 ms 8.3 kB; superfast 4.0 ms 12.8 kB; ultrafast 2.2 ms 22.1 kB.
+#   live     veryfast 4.5 ms 12.2 kB; superfast 3.2 ms 15.4 kB; ultrafast 2.2 ms 22.1 kB.
+# libx265    ultrafast 16 ms 6.1 kB; live superfast 30 ms 10.1 kB.
+# libsvtav1  8 20 ms 14.1 kB; 9 13 ms 14.8 kB; 10 12 ms 15.0 kB; live 10 10 ms 16.2 kB.
 _PRESETS = {"libx264": "veryfast", "libx265": "superfast", "libsvtav1": "9", "libaom-av1": "8"}
 _LIVE_PRESETS = {"libx264": "veryfast", "libx265": "ultrafast", "libsvtav1": "10", "libaom-av1": "9"}
 

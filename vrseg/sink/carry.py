@@ -81,7 +81,7 @@ class CarriedStreams:
             if stream is replaced or _is_written_anew(stream):
                 continue
             if not _fits(container, stream):
-                kind = f"{stream.type} stream {stream.index} ({stream.name or 'unknown codec'})"
+                kind = f"{stream.type} stream {stream.index} ({_codec_name(stream)})"
                 _log.warning(f"{kind} left out: {container.format.name} cannot hold it", input=str(self._path))
                 continue
             copy = _copy_of(stream, container)
@@ -125,7 +125,12 @@ def _is_written_anew(stream: Stream) -> bool:
     """Tell whether this is a track of chapter titles or time code, which muxers make themselves from the metadata."""
     if stream.type != "data":
         return False
-    return "timecode" in stream.metadata or (stream.name == "bin_data" and bool(stream.container.chapters()))
+    return "timecode" in stream.metadata or (_codec_name(stream) == "bin_data" and bool(stream.container.chapters()))
+
+
+def _codec_name(stream: Stream) -> str:
+    # A stream whose codec FFmpeg does not know has no such attribute, whatever PyAV's types say.
+    return getattr(stream, "name", None) or "unknown codec"
 
 
 def _copy_of(stream: Stream, container: OutputContainer) -> Stream:

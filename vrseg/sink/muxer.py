@@ -7,7 +7,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import av
-from av.error import FFmpegError
+import structlog
+from av.error import ArgumentError, FFmpegError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from vrseg.frame import EncodedPacket
     from vrseg.sink.containers import ContainerKind
+
+_log = structlog.get_logger(__name__)
 
 
 class Companions(Protocol):
@@ -70,7 +73,11 @@ class Muxer:
 
     def _write_companions(self, time_s: float) -> None:
         for packet in cast("Companions", self._companions).packets_until(time_s):
-            self._container.mux_one(packet)
+            try:
+                self._container.mux_one(packet)
+            except ArgumentError:
+                # Damaged input has packets that go back in time. The pictures are worth more than a crackle.
+                _log.warning("damaged packet of sound or subtitles left out", stream=packet.stream_index)
 
 
 def open_file(path: Path, kind: ContainerKind, first: EncodedPacket, companions: Companions | None = None) -> Muxer:
