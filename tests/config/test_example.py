@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import re
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
-from vrseg.config.load import json_schema, load
+from vrseg.config.load import json_schema, load, load_description
 from vrseg.config.quantity import format_duration, parse_amount, parse_duration_s
 from vrseg.config.schema import Config
 
@@ -69,6 +70,15 @@ def test_the_example_loads_and_its_values_are_the_defaults_where_it_says_so() ->
         usual_model.engine,
     )
     assert (config.server, config.device, config.drain_timeout) == (usual.server, usual.device, usual.drain_timeout)
+
+
+def test_the_example_says_of_the_demo_model_what_its_own_description_says() -> None:
+    model = load(EXAMPLE, environment={}).models["person"]
+    own = load_description(Path(str(files("vrseg.demo").joinpath("person.yaml"))))
+    assert (model.task, model.title, model.origin, model.licence) == (own.task, own.title, own.origin, own.licence)
+    assert (model.input.color, model.input.scale, model.input.fit) == (own.input.color, own.input.scale, own.input.fit)
+    assert model.thresholds == own.thresholds
+    assert [one if isinstance(one, str) else one.name for one in model.classes] == list(own.classes)
 
 
 def test_every_key_of_the_schema_says_what_it_does() -> None:
