@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["plugins.clips", "plugins.media_servers"]
+pytest_plugins = ["plugins.clips", "plugins.daemon", "plugins.media_servers"]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

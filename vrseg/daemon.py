@@ -87,9 +87,18 @@ class Running:
             for name, section in plan.config.models.items()
         }
         self.recorder.engines = {name: section.engine for name, section in plan.config.models.items()}
+        self.ledgers = {name: self._ledger(name) for name in plan.config.streams}
+        for ledger in self.ledgers.values():
+            self.recorder.add_stream(ledger)
         self.registry.register(PipelineCollector(self.recorder))
         self.metrics.build_info.labels(__version__, plan.backend.device).set(1)
         self.metrics.reload_successful.set(1)
+
+    def _ledger(self, stream: str) -> Ledger:
+        section = self.plan.config.streams[stream]
+        max_batch = self.models[section.model].max_batch if section.model else 1
+        deadline_s = queue_rule(section, live=self.plan.live[stream]).max_age_s
+        return Ledger(stream, credits_for(max_batch), self.recorder, deadline_s=deadline_s)
 
     def not_ready(self) -> list[str]:
         """Reasons why this is not the moment to send traffic here; empty when there are none."""
@@ -164,9 +173,7 @@ async def keep_stream(running: Running, name: str) -> VrsegError | None:
     section, live = plan.config.streams[name], plan.live[name]
     spec = plan.specs[section.model] if section.model else None
     model = running.models[section.model] if section.model else None
-    rule = queue_rule(section, live=live)
-    ledger = Ledger(name, credits_for(model.max_batch if model else 1), recorder, deadline_s=rule.max_age_s)
-    recorder.add_stream(ledger)
+    ledger = running.ledgers[name]
 
     def stages() -> StreamStages:
         configured = stream_stages(name, section, spec, plan.backend, plan.base_dir, live=live)

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vrseg.address import local_path, redact, scheme_of
-from vrseg.assembly import credits_for, encode_settings, render_stage, result_sink, stream_stages
+from vrseg.assembly import encode_settings, render_stage, result_sink, stream_stages
 from vrseg.config.schema import Config, Model, Output, ResultOutput, SourceSection, Stream
 from vrseg.daemon import Plan, Running, first_error, make_plan, models_at_work
 from vrseg.errors import ConfigError, VrsegError
-from vrseg.pipeline.ledger import Ledger
 from vrseg.pipeline.outputs import OutputStages
 from vrseg.pipeline.stream import run_stream
 from vrseg.sink.file import FileSink
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     import structlog
 
+    from vrseg.pipeline.ledger import Ledger
     from vrseg.pipeline.stream import StreamStages
     from vrseg.telemetry.readings import Readings
     from vrseg.telemetry.recorder import Recorder
@@ -92,8 +92,7 @@ async def run_job(
     running = Running(plan, log, {})
     recorder = running.recorder
     model = running.models[MODEL]
-    ledger = Ledger(STREAM, credits_for(model.max_batch), recorder)
-    recorder.add_stream(ledger)
+    ledger = running.ledgers[STREAM]
     with _cancelled_by(signal.SIGTERM):
         async with models_at_work(running):
             on_start(recorder, ledger)

@@ -70,12 +70,11 @@ class Ingest:
         delays = stages.backoff.delays_s()
         while not stop.is_set():
             frames_before = self._frames
-            try:
-                return await self._connect(stop)
-            except TransientError as error:
-                if not stages.live:
-                    raise
-                lost = error
+            lost = await self._connect(stop)
+            if lost is None:
+                return
+            if not (stages.live and isinstance(lost, TransientError)):
+                raise lost
             if self._frames > frames_before:
                 delays = stages.backoff.delays_s()  # it did work: begin anew
             delay_s = next(delays, None)
@@ -86,31 +85,34 @@ class Ingest:
             self._observer.stream_reconnecting(stream, lost.reason)
             self._observer.stream_state(stream, "reconnecting", f"{lost}; next try in {delay_s:.1f} s")
             await wait_or_stop(stop, delay_s)
-        return None
 
-    async def _connect(self, stop: asyncio.Event) -> None:
-        """Run one connection to its end, then raise what ended it. What was read before is still decoded."""
+    async def _connect(self, stop: asyncio.Event) -> VrsegError | None:
+        """Run one connection to its end; return what ended it, if that was an error.
+
+        What was read before is still decoded. The error is returned, not raised: in a traceback it would keep the dead
+        connection's buffers alive for as long as the next connection lasts.
+        """
         stream = self._ledger.stream
         packets: Channel[Packet] = Channel(f"{stream}.packets", PACKETS_AHEAD)
         self._timeline.new_connection()
         self._running = False
-        failures: list[VrsegError] = []
         async with asyncio.TaskGroup() as group:
-            reader = group.create_task(self._read(packets, failures))
-            guard = group.create_task(self._guard(reader, failures, stop))
+            reader = group.create_task(self._read(packets))
+            guard = group.create_task(self._guard(reader, stop))
             self._decoder = self._stages.make_decoder(self._frames)
             self._told_errors = 0
             async with opened(
                 "decode", self._decoder, self._observer, thread=f"{stream}.decode", inbox=packets, outbox=self._decoded
             ) as runner:
                 await pump(packets, runner, self._accept)
-            guard.cancel()
             self._tell_errors()
-        if failures:
-            raise failures[0]
+            guard.cancel()
+        if not guard.cancelled() and (stalled := guard.result()):
+            return stalled
+        return None if reader.cancelled() else reader.result()
 
-    async def _read(self, packets: Channel[Packet], failures: list[VrsegError]) -> None:
-        """Move packets from the source's thread to the channel.
+    async def _read(self, packets: Channel[Packet]) -> VrsegError | None:
+        """Move packets from the source's thread to the channel; return what ended it, if that was an error.
 
         FFmpeg's reads end by their own timeout only. So when this task is cancelled it does not wait for the thread:
         the thread finishes its read, closes the source and goes.
@@ -124,14 +126,15 @@ class Ingest:
                     for packet in batch:
                         await packets.put(packet)
             except VrsegError as error:
-                failures.append(error)
+                return error
             except ChannelClosedError:
-                pass  # the decoder failed, and says why itself
+                return None  # the decoder failed, and says why itself
             finally:
                 packets.close()
                 closing = worker.submit(source.close)
                 self._observer.worker_ended("source", None, packets)
             await closing
+        return None
 
     async def _timed_read(self, worker: Worker, source: Source) -> list[Packet]:
         started_s = time.monotonic()
@@ -139,7 +142,7 @@ class Ingest:
         self._observer.stage_done("source", 0.0, time.monotonic() - started_s)
         return batch
 
-    async def _guard(self, reader: asyncio.Task[None], failures: list[VrsegError], stop: asyncio.Event) -> None:
+    async def _guard(self, reader: asyncio.Task[VrsegError | None], stop: asyncio.Event) -> VrsegError | None:
         """End the reader when it is time to stop, or when a live source has not given a frame for too long."""
         limit_s = self._stages.stall_timeout_s
         last_sign_s = time.monotonic() + self._stages.open_timeout_s
@@ -147,10 +150,11 @@ class Ingest:
             last_sign_s = max(last_sign_s, self._ledger.last_entered_s)
             patience_s = last_sign_s + limit_s - time.monotonic() if self._stages.live and limit_s else None
             if patience_s is not None and patience_s <= 0:
-                failures.append(SourceStalledError(f"no frame for {limit_s:g} s"))
-                break
+                reader.cancel()
+                return SourceStalledError(f"no frame for {limit_s:g} s")
             await wait_or_stop(stop, patience_s)
         reader.cancel()
+        return None
 
     async def _accept(self, frame: Frame) -> None:
         if self._stages.live:

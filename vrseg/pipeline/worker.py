@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 if TYPE_CHECKING:
@@ -51,20 +52,25 @@ class Worker:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
 
-        def job() -> None:
-            try:
-                result = work(*args, **kwargs)
-            except BaseException as error:  # noqa: BLE001 -- it is raised again where the caller waits
-                _tell(loop, future, _fail, error)
-            else:
-                _tell(loop, future, _succeed, result)
-
-        self._jobs.put(job)
+        self._jobs.put(partial(_run, loop, future, partial(work, *args, **kwargs)))
         return future
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
+
+
+def _run(loop: asyncio.AbstractEventLoop, future: asyncio.Future[R], work: Callable[[], R]) -> None:
+    try:
+        result = work()
+    except BaseException as error:  # noqa: BLE001 -- it is raised again where the caller waits
+        _tell(loop, future, _fail, error)
+    else:
+        _tell(loop, future, _succeed, result)
+    finally:
+        # Error, traceback, this frame and the future would keep each other; and with them a demuxer or decoder of many
+        # megabytes, which to Python's collector look too small to be worth a round.
+        del future
 
 
 def _tell(
