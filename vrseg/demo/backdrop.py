@@ -14,6 +14,7 @@ from vrseg.demo.noise import octave_noise
 from vrseg.demo.wall import paint_wall
 
 if TYPE_CHECKING:
+    from vrseg.demo.tube import Floats
     from vrseg.frame import F32
 
 SWAY_M = 0.9
@@ -104,7 +105,7 @@ class _FloorStyle:
             stains=np.pad(octave_noise(rng, 256, 256, (8, 16, 64)), ((0, 256), (0, 256)), "symmetric"),
         )
 
-    def colours(self, x: F32, z: F32) -> F32:
+    def colours(self, x: Floats, z: Floats) -> F32:
         """Give the colours of floor points, (h, w, 3)."""
         column = np.floor(x / self.tile_xz_m[0]).astype(np.int32)
         shift = 0.37 * column * self.tile_xz_m[1] * (not self.checkered)
@@ -118,7 +119,7 @@ class _FloorStyle:
         level *= (
             1 + 0.16 * self.stains[np.floor(z * 32).astype(np.int32) % 512, np.floor(x * 32).astype(np.int32) % 512]
         )
-        return (colours * level[..., None]).astype(np.float32)
+        return np.asarray(colours * level[..., None], np.float32)
 
 
 _FLOORS = ((186, 150, 112), (150, 112, 82), (188, 184, 176), (142, 146, 150), (206, 196, 178), (122, 104, 96))

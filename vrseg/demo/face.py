@@ -10,6 +10,7 @@ from vrseg.demo.skeleton import UP, Pose
 from vrseg.demo.tube import SIDES
 
 if TYPE_CHECKING:
+    from vrseg.demo.tube import Rings
     from vrseg.demo.wardrobe import Outfit
     from vrseg.frame import F32
 
@@ -43,7 +44,7 @@ FACE_RGB: F32 = np.array([feature[4] for feature in _FEATURES], np.float32)
 """(D, 3): colours of `face_quads`; negative where the figure's own darker skin belongs."""
 
 
-def head_rings(height_m: float, pose: Pose, wear: Outfit) -> tuple[F32, F32, F32]:
+def head_rings(height_m: float, pose: Pose, wear: Outfit) -> Rings:
     """Give the rings of the head; thick hair makes it larger, long hair reaches the shoulders."""
     centre = pose.joint("head")
     up = _UP[:, None] * _HALF_HEIGHT * height_m
@@ -84,4 +85,5 @@ def face_quads(height_m: float, pose: Pose) -> F32:
     radius = np.interp(ups, _UP, _ROUND) * height_m * 1.03
     across = (np.sin(turns) * radius * _HALF_WIDTH)[..., None] * pose.look_left
     ahead = (np.cos(turns) * radius * _HALF_DEPTH)[..., None] * pose.look_forward
-    return (pose.joint("head") + across + ahead + UP * (ups * _HALF_HEIGHT * height_m)[..., None]).astype(np.float32)
+    height = (ups * _HALF_HEIGHT * height_m)[..., None]
+    return np.asarray(pose.joint("head") + across + ahead + UP * height, np.float32)

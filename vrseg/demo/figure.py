@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,12 +16,11 @@ from vrseg.demo.wardrobe import Outfit, cloth
 
 if TYPE_CHECKING:
     from vrseg.demo.mesh import Skin
+    from vrseg.demo.tube import Rings
     from vrseg.demo.walk import Footing, Walk
     from vrseg.frame import F32
 
 _SECTION = round_section()
-_Rings: TypeAlias = "tuple[F32, F32, F32]"
-"""Centres, first and second axes of rings, each (R, 3) in metres; see `tube_vertices`."""
 
 # Each profile: how far along the bone (or up the body), and the radius there, as shares of the height.
 _TRUNK_UP = np.linspace(-0.055, 0.30, 17)
@@ -94,7 +93,7 @@ class Figure:
             coat = wear.bottom_kind == "coat"
             base, accent = (wear.top, wear.top_accent) if coat else (wear.bottom, wear.bottom_accent)
             pattern = wear.top_pattern if coat else "stripes"
-            builder.tube(cloth(pattern, base, accent, _SKIRT_RINGS - 1, rng))
+            builder.tube(cloth(pattern, base, accent, _SKIRT_RINGS - 1, rng), bias_m=0.05)
         eyes = np.where(FACE_RGB < 0, wear.skin * np.array((0.88, 0.78, 0.76)), FACE_RGB).astype(np.float32)
         return builder.build(eyes, decal_ring=HEAD_RINGS // 2, decal_bias_m=0.05)
 
@@ -114,7 +113,7 @@ class Figure:
     def _skirted(self) -> bool:
         return self.outfit.bottom_kind in {"skirt", "coat"}
 
-    def _limbs(self, pose: Pose, side: str, toe: F32) -> list[_Rings]:
+    def _limbs(self, pose: Pose, side: str, toe: F32) -> list[Rings]:
         h, girth = self.build.height_m, self.build.girth
         shoulder, elbow, wrist, hip, knee, ankle = (
             pose.joint(f"{side}_{name}") for name in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
@@ -134,7 +133,7 @@ def _bare(colour: F32, steps: int) -> F32:
     return np.broadcast_to(colour, (steps, len(_SECTION), 3)).astype(np.float32)
 
 
-def _limb(bones: tuple[F32, ...], profile: F32, scale_m: float, left: F32, flat: float = 1.0) -> _Rings:
+def _limb(bones: tuple[F32, ...], profile: F32, scale_m: float, left: F32, flat: float = 1.0) -> Rings:
     """Give the rings of a tube along one bone or two, given by their ends; `flat` squeezes its second axis."""
     ends = np.stack(bones)
     steps = np.diff(ends, axis=0)
@@ -152,7 +151,7 @@ def _limb(bones: tuple[F32, ...], profile: F32, scale_m: float, left: F32, flat:
     return centres, across * radius, cross(along, across) * (radius * flat)
 
 
-def _trunk(build: Build, pose: Pose) -> _Rings:
+def _trunk(build: Build, pose: Pose) -> Rings:
     """Give the rings from crotch to collar: the shoulders may be turned against the hips."""
     h, girth = build.height_m, build.girth
     pelvis = 0.5 * (pose.joint("left_hip") + pose.joint("right_hip"))
@@ -167,14 +166,14 @@ def _trunk(build: Build, pose: Pose) -> _Rings:
     return centres, left * (wide * h * girth)[:, None], forward * (_TRUNK_DEEP * h * girth)[:, None]
 
 
-def _neck(height_m: float, pose: Pose) -> _Rings:
+def _neck(height_m: float, pose: Pose) -> Rings:
     neck, head = pose.joint("neck"), pose.joint("head")
     share = np.array((-0.25, 0.2, 0.7))[:, None]
     radius = np.array((0.036, 0.03, 0.028))[:, None] * height_m
     return neck + (head - neck) * share, pose.chest_left * radius, pose.chest_forward * radius
 
 
-def _skirt(height_m: float, girth: float, pose: Pose, length: float) -> _Rings:
+def _skirt(height_m: float, girth: float, pose: Pose, length: float) -> Rings:
     """Give the rings of a skirt: from the waist it widens, below it follows the knees."""
     share = np.linspace(0, 1, _SKIRT_RINGS)[:, None]
     hips = 0.5 * (pose.joint("left_hip") + pose.joint("right_hip"))

@@ -35,7 +35,7 @@ class Light:
         lit = np.clip(normals @ self.direction * 0.75 + 0.25, 0, None)
         # The floor and the walls give light back; undersides get the least of it.
         room = 0.85 + 0.15 * normals[:, 1]
-        return (lit[:, None] * self.lamp_rgb + room[:, None] * self.ambient_rgb).astype(np.float32)
+        return np.asarray(lit[:, None] * self.lamp_rgb + room[:, None] * self.ambient_rgb, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def draw(canvas: Image.Image, camera: Camera, skin: Skin, vertices: F32, light: 
     if left >= right or top >= bottom:
         return None
     order, inks = _visible(camera, skin, vertices, light)
-    corners = ((pixels - np.float32((left, top))) * SUPERSAMPLING)[skin.quads[order]].reshape(-1, 8)
+    corners = ((pixels - np.array((left, top), np.float32)) * SUPERSAMPLING)[skin.quads[order]].reshape(-1, 8)
     patch = canvas.crop((left, top, right, bottom)).convert("RGBX")
     fine = patch.resize((patch.width * SUPERSAMPLING, patch.height * SUPERSAMPLING), Image.Resampling.NEAREST)
     pen = ImageDraw.Draw(fine)

@@ -15,7 +15,7 @@ from vrseg.demo.backdrop import SWAY_M, Backdrop
 from vrseg.demo.camera import NEAREST_M, WALL_M, Camera
 from vrseg.demo.figure import Figure
 from vrseg.demo.mesh import Coverage, Light, draw
-from vrseg.demo.noise import sensor_noise
+from vrseg.demo.noise import sensor_sheets
 from vrseg.demo.prop import KINDS, Prop
 from vrseg.demo.skeleton import JOINTS
 from vrseg.demo.walk import closest_m, plan_walk
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from vrseg.frame import F32, I64, U8
 
 _PERSONAL_SPACE_M = 0.6
-_GRAIN_SHIFT_PX = 97
-"""The sheet of sensor noise is larger than the picture by this much, and laid on elsewhere each time."""
+_SHEETS = 6
+"""Sheets of sensor noise, laid on in no order: too many for the eye to see one return."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +80,8 @@ class Scene:
 
     def _develop(self, canvas: Image.Image, index: int, time_s: float) -> U8:
         """Add what the lens and the sensor do: vignette, exposure, grain."""
-        picture = ImageChops.multiply(canvas, self._vignette)
-        x, y = np.random.default_rng((self.seed, index)).integers(0, _GRAIN_SHIFT_PX, 2).tolist()
-        grain = self._grain.crop((x, y, x + self.width, y + self.height))
-        picture = ImageChops.add(picture, grain, 1, -128)
+        sheet = self._sheets[np.random.default_rng((self.seed, index)).integers(_SHEETS)]
+        picture = ImageChops.add(canvas, sheet, 1, -128)
         gain = 1.2 + 0.07 * np.sin(0.31 * time_s + 2 * self.seed)
         warmth = 0.035 * np.sin(0.17 * time_s + self.seed)
         levels = np.arange(256)[None, :] * (gain * np.array(((1 + warmth,), (1.0,), (1 - warmth,))))
@@ -103,15 +101,8 @@ class Scene:
         return Backdrop(self.seed, self.width, self.height)
 
     @cached_property
-    def _vignette(self) -> Image.Image:
-        y, x = np.mgrid[-1 : 1 : self.height * 1j, -1 : 1 : self.width * 1j]
-        level = 255 * (1 - 0.22 * np.clip(x**2 * 0.7 + y**2 * 0.6, 0, 1) ** 1.5)
-        return Image.fromarray(np.repeat(level[..., None], 3, 2).astype(np.uint8))
-
-    @cached_property
-    def _grain(self) -> Image.Image:
-        rng = np.random.default_rng((self.seed, 3))
-        return sensor_noise(rng, self.width + _GRAIN_SHIFT_PX, self.height + _GRAIN_SHIFT_PX)
+    def _sheets(self) -> list[Image.Image]:
+        return sensor_sheets(np.random.default_rng((self.seed, 3)), self.width, self.height, _SHEETS)
 
     @cached_property
     def _people(self) -> tuple[Figure, ...]:

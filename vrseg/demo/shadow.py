@@ -28,7 +28,7 @@ def cast(canvas: Image.Image, camera: Camera, bodies: Sequence[tuple[Skin, F32]]
     for skin, vertices in bodies:
         fallen = vertices - lamp * (vertices[:, 1:2] / lamp[1])
         fallen[:, 2] = np.maximum(fallen[:, 2], 0.5)
-        pixels = (camera.project(fallen.astype(np.float32)) - np.float32((0, top))) / _COARSE
+        pixels = (camera.project(fallen.astype(np.float32)) - np.array((0, top), np.float32)) / _COARSE
         for polygon in pixels[skin.slices].reshape(-1, 8).tolist():
             pen.polygon(polygon, fill=_DARKNESS)
     soft = sheet.filter(ImageFilter.BoxBlur(max(camera.height / 220, 1)))

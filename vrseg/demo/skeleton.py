@@ -128,7 +128,8 @@ def pose(build: Build, footing: Footing, time_s: float) -> Pose:
 
 def _swing(angle: float, out: float, outward: F32, forward: F32) -> F32:
     """Give the direction of a bone that hangs, swung forward by `angle` and away from the body by `out`."""
-    return forward * (sin(angle) * cos(out)) - UP * (cos(angle) * cos(out)) + outward * sin(out)
+    direction = forward * (sin(angle) * cos(out)) - UP * (cos(angle) * cos(out)) + outward * sin(out)
+    return np.asarray(direction, np.float32)
 
 
 def _leg(height_m: float, phase: float, stride: float) -> F32:

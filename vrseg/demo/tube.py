@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from vrseg.demo.mesh import Skin
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from vrseg.frame import F32, I64
+
+Floats: TypeAlias = "npt.NDArray[np.floating[Any]]"
+
+Rings: TypeAlias = "tuple[Floats, Floats, Floats]"
+"""Centres, first and second axes of rings, each (R, 3) in metres; see `tube_vertices`."""
 
 SIDES = 18
 """Facets around a tube: enough that shading looks round at 720 lines."""
@@ -25,7 +32,7 @@ def round_section() -> F32:
 def square_section() -> F32:
     """Give a square's cross-section, (SIDES, 2), corners on the diagonals."""
     circle = round_section()
-    square = circle / np.abs(circle).max(1, keepdims=True)
+    square: F32 = circle / np.abs(circle).max(1, keepdims=True)
     # The points nearest to the diagonals become the corners, or the edges would look chamfered.
     for corner in ((1, 1), (-1, 1), (-1, -1), (1, -1)):
         square[np.argmin(np.abs(square - corner).sum(1))] = corner
@@ -85,7 +92,7 @@ class SkinBuilder:
         )
 
 
-def tube_vertices(centres: F32, across: F32, along: F32, section: F32, decals: F32 | None = None) -> F32:
+def tube_vertices(centres: Floats, across: Floats, along: Floats, section: F32, decals: F32 | None = None) -> F32:
     """Place all rings of a body.
 
     Args:

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from vrseg.demo.noise import octave_noise
 
 if TYPE_CHECKING:
+    from vrseg.demo.tube import Floats
     from vrseg.frame import F32
 
 _PAINTS = (
@@ -39,7 +40,7 @@ def paint_wall(rng: np.random.Generator, width: int, height: int, picture_height
     return Image.fromarray(np.clip(pixels * ((1 + 0.13 * grain) * corner)[..., None], 0, 255).astype(np.uint8))
 
 
-def _ink(colour: F32) -> tuple[int, int, int]:
+def _ink(colour: Floats) -> tuple[int, int, int]:
     red, green, blue = np.clip(colour, 0, 255).astype(int).tolist()
     return red, green, blue
 
@@ -47,7 +48,7 @@ def _ink(colour: F32) -> tuple[int, int, int]:
 def _muted(rng: np.random.Generator) -> F32:
     """Draw a colour that does not shout."""
     colour = rng.uniform(40, 225, 3)
-    return (0.6 * colour + 0.4 * colour.mean()).astype(np.float32)
+    return np.asarray(0.6 * colour + 0.4 * colour.mean(), np.float32)
 
 
 def _cover(pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: tuple[int, int], unit: int, paint: F32) -> None:
