@@ -13,7 +13,7 @@ PACKAGE = ROOT / "vrseg"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Top to bottom: each layer may import those before it. `pipeline` and the stage folders do not know each other.
-GROUND = {"errors", "address", "frame", "orientation", "av_errors", "stage", "config"}
+GROUND = {"version", "errors", "address", "frame", "orientation", "av_errors", "stage", "config"}
 STAGES = {
     "demo",
     "source",
@@ -28,7 +28,7 @@ STAGES = {
     "sink",
 }
 MACHINERY = {"pipeline", "telemetry"}
-COMPOSITION = {"backend", "assembly", "bench", "doctor", "signals", "server", "daemon", "job", "api"}
+COMPOSITION = {"backend", "assembly", "bench", "doctor", "signals", "server", "daemon", "job", "api", "blocking"}
 TOP = {"cli", "__main__", "__init__"}
 
 GPU_LIBRARIES = {"cuda", "cupy", "tensorrt", "PyNvVideoCodec", "pynvml"}

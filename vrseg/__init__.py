@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vrseg.version import __version__
+
 if TYPE_CHECKING:
-    from vrseg.api import AsyncPipeline, Pipeline, Prediction
+    from vrseg.api import AsyncPipeline, Prediction
+    from vrseg.blocking import Pipeline
 
 __all__ = ["AsyncPipeline", "Pipeline", "Prediction", "__version__"]
-
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
     if name in __all__:
-        from vrseg import api  # noqa: PLC0415 -- see above
+        from vrseg import api, blocking  # noqa: PLC0415 -- see above
 
-        return getattr(api, name)
+        return getattr(blocking if name == "Pipeline" else api, name)
     raise AttributeError(f"module 'vrseg' has no attribute {name!r}")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
-from vrseg import __version__
 from vrseg.assembly import credits_for, is_live, model_stages, queue_rule, stream_stages
 from vrseg.backend import Backend, choose_backend
 from vrseg.config.load import redacted
@@ -24,6 +23,7 @@ from vrseg.signals import drain_on_signals
 from vrseg.telemetry.collector import PipelineCollector
 from vrseg.telemetry.metrics import Metrics
 from vrseg.telemetry.recorder import SAMPLE_INTERVAL_S, Recorder
+from vrseg.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping

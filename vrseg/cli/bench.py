@@ -11,9 +11,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from vrseg.bench import BenchResult, run_bench
+from vrseg.bench.clip import write_clip
+from vrseg.bench.measure import BenchResult, run_bench
 from vrseg.config.schema import Batching, Model, Output
-from vrseg.demo.clip import write_clip
 from vrseg.job import Job
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from vrseg import __version__
 from vrseg.cli.bench import bench
 from vrseg.cli.check import check
 from vrseg.cli.demo import demo
@@ -17,6 +16,7 @@ from vrseg.cli.process import process
 from vrseg.cli.run import run
 from vrseg.cli.schema import schema
 from vrseg.errors import VrsegError
+from vrseg.version import __version__
 
 app = typer.Typer(
     name="vrseg",

@@ -13,9 +13,9 @@ from aiohttp import web
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0
 
-from vrseg import __version__
 from vrseg.errors import ConfigError
 from vrseg.telemetry.status import status
+from vrseg.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import av
 import av.error
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 # when there is no sound track where one was announced; the picture itself is known at the first key frame.
 ANALYSE_US = "1500000"
 # Pictures FFmpeg waits for to measure a frame rate that nobody told it; its usual 20 take most of a second.
+_FILE_ENDINGS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
 _RATE_PICTURES = "5"
 
 
@@ -93,7 +96,7 @@ class Opening:
 class NetworkSource:
     """An RTSP, RTMP, HTTP or HLS address.
 
-    `live` is true until `open` finds that HTTP serves something with an end: then it is read like a file.
+    `live` is true, but for HTTP addresses that end like a file; `open` then finds out whether they really have an end.
 
     Raises from `open`: SourceRefusedError; MediaError when what comes is no video.
     Raises from `read`: SourceStalledError after `stall_timeout_s` (0: never) without a picture;
@@ -103,7 +106,7 @@ class NetworkSource:
     def __init__(
         self, uri: str, *, transport: Literal["tcp", "udp"] = "tcp", open_timeout_s: float, stall_timeout_s: float
     ) -> None:
-        self.live = True
+        self.live = not (scheme_of(uri) == "http" and PurePosixPath(urlsplit(uri).path).suffix.lower() in _FILE_ENDINGS)
         self._uri = uri
         self._transport = transport
         self._open_timeout_s = open_timeout_s

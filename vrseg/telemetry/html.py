@@ -7,9 +7,9 @@ from importlib import resources
 from string import Template
 from typing import TYPE_CHECKING
 
-from vrseg import __version__
 from vrseg.telemetry.bottleneck import find_bottleneck
 from vrseg.telemetry.report import stage_cells
+from vrseg.version import __version__
 
 if TYPE_CHECKING:
     from vrseg.telemetry.readings import Readings
