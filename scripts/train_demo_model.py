@@ -224,9 +224,11 @@ def export(net: PersonNet, path: Path) -> None:
 
 
 def main() -> None:
-    """Draw, train, export, measure."""
+    """Draw, train, export, measure; or only the last."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for person.onnx")
+    task = parser.add_mutually_exclusive_group(required=True)
+    task.add_argument("--out", type=Path, help="train, and write person.onnx into this folder")
+    task.add_argument("--measure", type=Path, metavar="ONNX", help="only measure a network")
     parser.add_argument("--scenes", type=int, default=4000, help=f"rooms to draw, {FRAMES_PER_SCENE} frames each")
     parser.add_argument("--minutes", type=float, default=5.0, help="time to train, drawing not counted")
     parser.add_argument("--batch", type=int, default=64)
@@ -236,6 +238,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=multiprocessing.cpu_count())
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
+    if options.measure is not None:
+        measure(options.measure, options.workers)
+        return
     torch.manual_seed(options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
 

@@ -24,6 +24,7 @@ _SECTION = round_section()
 
 # Each profile: how far along the bone (or up the body), and the radius there, as shares of the height.
 _TRUNK_UP = np.linspace(-0.055, 0.30, 17)
+_CROTCH_BANDS = 3
 _TRUNK_WIDE = np.interp(
     _TRUNK_UP,
     (-0.055, -0.045, 0.0, 0.05, 0.12, 0.20, 0.255, 0.285, 0.30),
@@ -46,7 +47,9 @@ _LEG = np.array([
 ])  # fmt: skip
 _SHORT_LEG = 6
 _HAND = np.array([(-0.05, 0.013), (0.2, 0.0175), (0.5, 0.02), (0.75, 0.018), (0.92, 0.013), (1.0, 0.003)])
-_FOOT = np.array([(-0.05, 0.012), (0.02, 0.024), (0.35, 0.027), (0.75, 0.026), (0.95, 0.017), (1.0, 0.006)])
+_FOOT = np.array(
+    [(-0.06, 0.001), (-0.05, 0.014), (0.02, 0.024), (0.35, 0.027), (0.75, 0.026), (0.95, 0.017), (1.0, 0.006)]
+)
 _SKIRT_RINGS = 8
 _CUT = {"trousers": 1.12, "coat": 1.12, "shorts": 1.0, "skirt": 1.0}
 """How wide the lower leg's clothing is, against the leg."""
@@ -75,8 +78,8 @@ class Figure:
         trunk = cloth(wear.top_pattern, wear.top, wear.top_accent, len(_TRUNK_UP) - 1, rng)
         trunk[:4] = cloth(wear.bottom_pattern, wear.bottom, wear.bottom_accent, 4, rng)
         trunk[4] = 0.5 * wear.bottom  # a belt
-        # The trunk wins where thighs meet it, or their upper ends would show through the cloth.
-        builder.tube(trunk, bias_m=0.03)
+        # At the waist the trunk covers the thighs' ends; below, the thighs cover the trunk's.
+        builder.tube(trunk, bias_m=np.where(np.arange(len(trunk)) < _CROTCH_BANDS, -0.06, 0.03))
         builder.tube(_bare(wear.skin * 0.94, 2))
         for _ in ("left", "right"):
             sleeve = cloth(wear.top_pattern, wear.top, wear.top_accent, len(_ARM) - 1, rng)

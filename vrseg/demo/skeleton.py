@@ -100,7 +100,7 @@ def pose(build: Build, footing: Footing, time_s: float) -> Pose:
     lean = 0.05 * stride
     neck = pelvis + UP * (0.305 * h) + forward * (lean * 0.3 * h)
     head = neck + UP * (0.097 * h) + look_forward * (0.018 * h)
-    chest = neck - UP * (0.018 * h)
+    chest = neck - UP * (0.031 * h)
 
     points: dict[str, F32] = {"head": head, "neck": neck}
     toes = []

@@ -50,8 +50,11 @@ class SkinBuilder:
     _slices: list[I64] = field(default_factory=list)
     _rings: int = 0
 
-    def tube(self, colours: F32, bias_m: float = 0.0) -> None:
-        """Add a tube of n rings, painted with (n - 1, SIDES, 3) colours, RGB 0 to 255. For the bias see `Skin`."""
+    def tube(self, colours: F32, bias_m: Floats | float = 0.0) -> None:
+        """Add a tube of n rings, painted with (n - 1, SIDES, 3) colours, RGB 0 to 255.
+
+        `bias_m` is one number, or (n - 1,): see `Skin`.
+        """
         steps = len(colours)
         ring = self._rings + np.arange(steps)[:, None]
         side = np.arange(SIDES)[None, :]
@@ -68,7 +71,7 @@ class SkinBuilder:
         self._slices.append(cuts.reshape(-1, 4))
         self._inner.append(np.repeat(ring[:, 0], SIDES))
         self._albedo.append(np.asarray(colours, np.float32).reshape(-1, 3))
-        self._bias.append(np.full(steps * SIDES, bias_m, np.float32))
+        self._bias.append(np.repeat(np.broadcast_to(bias_m, steps), SIDES))
         self._rings += steps + 1
 
     def build(self, decals: F32 | None = None, *, decal_ring: int = 0, decal_bias_m: float = 0.0) -> Skin:

@@ -18,12 +18,15 @@ _PAINTS = (
     (216, 208, 198), (168, 120, 104),
 )  # fmt: skip
 _SUPERSAMPLING = 2
+_FINEST = 640
+"""Lines that a picture must have, or the furniture's boards would be thinner than a pixel; fewer are reduced more."""
 
 
 def paint_wall(rng: np.random.Generator, width: int, height: int, picture_height: int) -> Image.Image:
     """Paint a wall, RGB, `width` x `height` pixels; furniture is measured in the picture's height."""
-    size = (width * _SUPERSAMPLING, height * _SUPERSAMPLING)
-    unit = picture_height * _SUPERSAMPLING
+    scale = max(_SUPERSAMPLING, -(-_FINEST // picture_height))
+    size = (width * scale, height * scale)
+    unit = picture_height * scale
     paint = np.array(_PAINTS[rng.integers(len(_PAINTS))], np.float32) * rng.uniform(0.8, 1.08)
     wall = Image.new("RGB", size, _ink(paint))
     pen = ImageDraw.Draw(wall)
@@ -34,7 +37,7 @@ def paint_wall(rng: np.random.Generator, width: int, height: int, picture_height
     skirting = round(0.022 * unit)
     pen.rectangle((0, size[1] - skirting, size[0], size[1]), fill=_ink(paint * 0.62))
     pen.rectangle((0, size[1] - skirting, size[0], size[1] - skirting + 2), fill=_ink(paint * 1.1))
-    pixels = np.asarray(wall.reduce(_SUPERSAMPLING)).astype(np.float32)
+    pixels = np.asarray(wall.reduce(scale)).astype(np.float32)
     grain = octave_noise(rng, width, height, (5, 12, 40, max(width // 4, 41)))
     corner = np.interp(np.arange(height), (0, 0.5 * height, height), (0.78, 1.0, 0.9))[:, None]
     return Image.fromarray(np.clip(pixels * ((1 + 0.13 * grain) * corner)[..., None], 0, 255).astype(np.uint8))

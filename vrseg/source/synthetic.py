@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 import av
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
+from vrseg.address import redact
 from vrseg.demo.scene import Scene
 from vrseg.errors import ConfigError
 from vrseg.frame import Packet, SourceInfo
@@ -19,7 +20,7 @@ from vrseg.frame import Packet, SourceInfo
 if TYPE_CHECKING:
     from vrseg.frame import U8
 
-_SIZE = re.compile(r"(?P<width>\d{1,5})x(?P<height>\d{1,5})(@(?P<rate>\d{1,4}(\.\d{1,3}|/\d{1,5})?))?")
+_SIZE = re.compile(r"(?P<width>\d{1,5})x(?P<height>\d{1,5})(@(?P<rate>\d{1,6}(\.\d{1,3}|/\d{1,5})?))?")
 _FORM = "synthetic:1280x720@30?seed=0&figures=4&frames=600&pace=live"
 _LONGEST_SIDE = 8192
 
@@ -45,7 +46,8 @@ def parse_synthetic(uri: str) -> SyntheticAddress:
     Raises:
         ConfigError: a part is unknown or out of range.
     """
-    place, _, query = uri.removeprefix("synthetic:").partition("?")
+    uri = redact(uri)
+    place, _, query = uri.partition(":")[2].partition("?")
     parts: dict[str, str] = dict(parse_qsl(query, keep_blank_values=True))
     unknown = sorted(parts.keys() - {"seed", "figures", "frames", "pace"})
     if unknown:
@@ -74,8 +76,10 @@ def _read_size(uri: str, place: str) -> tuple[int, int, Fraction]:
     width, height = int(match["width"]), int(match["height"])
     if not all(16 <= side <= _LONGEST_SIDE and side % 2 == 0 for side in (width, height)):
         raise ConfigError(f"{uri}: a picture of {width}x{height}; write even sides from 16 to {_LONGEST_SIDE}")
-    whole, _, part = (match["rate"] or "30").partition("/")
-    rate = Fraction(whole) / (int(part) if part else 1) if part != "0" else Fraction(0)
+    try:
+        rate = Fraction(match["rate"] or 30)
+    except ZeroDivisionError:
+        rate = Fraction(0)
     if not 1 <= rate <= 240:
         raise ConfigError(f"{uri}: {match['rate']} pictures per second; write a rate from 1 to 240")
     return width, height, rate
