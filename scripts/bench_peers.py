@@ -82,8 +82,9 @@ def run_opencv(clip: str, target: str, overlay: Callable[[Image], Image]) -> int
     width, height = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
     rate = capture.get(cv2.CAP_PROP_FPS)
     writer = subprocess.Popen(
-        ["ffmpeg", "-y", "-v", "error", "-f", "rawvideo", "-pix_fmt", "bgr24", "-s", f"{width}x{height}", "-r", str(rate),
-         "-i", "-", "-c:v", "libx264", "-preset", PRESET, "-crf", CRF, "-threads", threads(), "-pix_fmt", "yuv420p",
+        ["ffmpeg", "-y", "-v", "error", "-f", "rawvideo", "-pix_fmt", "bgr24", "-s", f"{width}x{height}",
+         "-r", str(rate), "-i", "-", "-c:v", "libx264", "-preset", PRESET, "-crf", CRF, "-threads", threads(),
+         "-pix_fmt", "yuv420p",
          target],
         stdin=subprocess.PIPE,
     )  # fmt: skip

@@ -118,7 +118,7 @@ class AsyncPipeline:
         running.recorder.add_stream(self._ledger)
         self._decoded: Channel[Frame] = Channel(f"{STREAM}.decoded", self._room)
         self._done: Channel[Frame] = Channel(f"{STREAM}.done", self._room)
-        inlet = Inlet(self._decoded, self._ledger, self._done.put_nowait)
+        inlet = Inlet(self._decoded, self._done, self._ledger)
         await self._stack.enter_async_context(models_at_work(running))
         await self._stack.enter_async_context(_served(running.models[MODEL], inlet, self._done))
         running.recorder.stream_state(STREAM, "running")

@@ -105,7 +105,8 @@ class Pipeline:
                 except StopAsyncIteration:
                     return
         finally:
-            self._call(predictions.aclose())
+            if self._loop.is_running():  # an iterator may be left behind, and outlive the pipeline
+                self._call(predictions.aclose())
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

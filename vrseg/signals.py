@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     import structlog
 
+# `timeout` and some supervisors signal the process and then its group: that is one wish, told twice.
+ECHO_S = 0.2
+
 
 @contextmanager
 def drain_on_signals(stop: asyncio.Event, drain_timeout_s: float, log: structlog.stdlib.BoundLogger) -> Iterator[None]:
@@ -19,16 +22,19 @@ def drain_on_signals(stop: asyncio.Event, drain_timeout_s: float, log: structlog
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None  # noqa: S101 -- a coroutine always runs in a task
     deadline: asyncio.TimerHandle | None = None
+    first_s = 0.0
 
     def give_up(reason: str) -> None:
         log.warning("not waiting any longer", reason=reason)
         task.cancel()
 
     def on_signal(name: str) -> None:
-        nonlocal deadline
+        nonlocal deadline, first_s
         if stop.is_set():
-            give_up(f"second signal ({name})")
+            if loop.time() - first_s > ECHO_S:
+                give_up(f"second signal ({name})")
             return
+        first_s = loop.time()
         log.info("draining", signal=name, timeout_s=drain_timeout_s)
         stop.set()
         deadline = loop.call_later(drain_timeout_s, give_up, "drain timeout")

@@ -36,7 +36,7 @@ MODELS = [
 
 def times(path: Path) -> list[float]:
     with av.open(str(path)) as container:
-        return [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
+        return [frame.time for frame in container.decode(video=0) if frame.time is not None]
 
 
 @pytest.mark.material

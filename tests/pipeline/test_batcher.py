@@ -33,7 +33,8 @@ def frame(stream: str, index: int) -> Frame:
 
 
 def inlet(stream: str, *, size: int = 8, room: int = 8, policy: OnFull = "block") -> Inlet:
-    return Inlet(Channel(f"{stream}.decoded", size, policy), Ledger(stream, room, Ear()), lambda _frame: None)
+    decoded: Channel[Frame] = Channel(f"{stream}.decoded", size, policy)
+    return Inlet(decoded, Channel(f"{stream}.finished", room), Ledger(stream, room, Ear()))
 
 
 async def fill(target: Inlet, count: int) -> None:
@@ -147,9 +148,9 @@ def test_each_frame_is_batched_once_in_order_and_within_its_credits(
                 for number, one in enumerate(inlets):
                     assert share[one.ledger.stream] <= rooms[number]
                     assert one.ledger.credits >= 0
-                for one in batch:
-                    seen[one.stream].append(one.index)
-                    inlets[int(one.stream)].ledger.deliver(one, time.monotonic())
+                for taken in batch:
+                    seen[taken.stream].append(taken.index)
+                    inlets[int(taken.stream)].ledger.deliver(taken, time.monotonic())
 
         async def all_fed() -> None:
             await asyncio.gather(*(feed(number) for number in range(len(counts))))

@@ -41,7 +41,9 @@ def test_a_blocked_writer_is_told_when_the_channel_closes() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize(("policy", "left", "lost"), [("drop_oldest", [3, 4], [0, 1, 2]), ("drop_newest", [0, 1], [2, 3, 4])])
+@pytest.mark.parametrize(
+    ("policy", "left", "lost"), [("drop_oldest", [3, 4], [0, 1, 2]), ("drop_newest", [0, 1], [2, 3, 4])]
+)
 def test_a_full_channel_drops_by_its_policy_and_says_so(policy: Any, left: list[int], lost: list[int]) -> None:
     async def main() -> None:
         dropped: list[tuple[int, str]] = []
@@ -99,7 +101,7 @@ def test_blocked_and_full_time_are_counted() -> None:
     cancelled=st.lists(st.integers(0, 20), max_size=3),
     close_after=st.integers(0, 60),
 )
-def test_every_item_is_taken_once_or_dropped_once(  # noqa: PLR0913 -- one argument for each thing that varies
+def test_every_item_is_taken_once_or_dropped_once(
     capacity: int, policy: Any, writers: list[int], readers: int, cancelled: list[int], close_after: int
 ) -> None:
     async def main() -> None:

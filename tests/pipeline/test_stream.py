@@ -248,7 +248,7 @@ def test_a_broken_model_fails_the_frames_it_held() -> None:
     room=st.integers(1, 12),
     size=st.integers(1, 6),
 )
-def test_every_frame_that_came_in_has_exactly_one_end(  # noqa: PLR0913 -- one argument for each thing that varies
+def test_every_frame_that_came_in_has_exactly_one_end(
     count: int,
     live: bool,
     speeds: tuple[float, float, float, float],

@@ -262,7 +262,7 @@ def toy_model(engine: ToyEngine | None = None, *, max_batch: int = 4, max_delay_
     )
 
 
-def toy_stream(  # noqa: PLR0913 -- each part of a stream can be replaced
+def toy_stream(
     name: str,
     make_source: Callable[[], ToySource],
     sink: ToySink,

@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vrseg.cli.bench import bench
-from vrseg.cli.check import check
-from vrseg.cli.demo import demo
-from vrseg.cli.doctor import doctor
-from vrseg.cli.probe import probe
-from vrseg.cli.process import process
-from vrseg.cli.run import run
-from vrseg.cli.schema import schema
 from vrseg.errors import VrsegError
 from vrseg.version import __version__
 
-app = typer.Typer(
-    name="vrseg",
-    help="Understand cameras, RTSP streams and VR video frame by frame, live, on your own machine.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for command in (run, process, demo, check, probe, doctor, bench, schema):
-    app.command()(command)
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+COMMANDS = ("run", "process", "demo", "check", "probe", "doctor", "bench", "schema")
+"""Each is a function in a module of its name."""
 
 
-@app.callback()
+def make_app(commands: Iterable[str]) -> typer.Typer:
+    """Return the command line with these commands."""
+    app = typer.Typer(
+        name="vrseg",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(options)
+    for name in commands:
+        app.command(name)(getattr(import_module(f"vrseg.cli.{name}"), name))
+    return app
+
+
 def options(
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
 ) -> None:
@@ -42,11 +45,14 @@ def options(
 def main() -> int:
     """Run one command; errors become one line each on stderr and the exit code of their kind.
 
+    Only the module of the command that is asked for is loaded: `doctor` must work where the libraries of others do not.
+
     Raises:
         SystemExit: from the command line's parser, with the code to end with.
     """
+    asked = [name for name in sys.argv[1:2] if name in COMMANDS]
     try:
-        app()
+        make_app(asked or COMMANDS)()
     except VrsegError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)

@@ -7,24 +7,30 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from vrseg.pipeline.channel import ChannelClosedError
 
+if TYPE_CHECKING:
     from vrseg.frame import Frame
     from vrseg.pipeline.channel import Channel
     from vrseg.pipeline.ledger import Ledger
 
 
 class Inlet:
-    """One stream's way into the batcher: its queue of decoded frames, and the credits that let them out."""
+    """One stream's way through a model: from its queue of decoded frames, as its credits allow, to `finished`."""
 
-    def __init__(self, decoded: Channel[Frame], ledger: Ledger, hand_back: Callable[[Frame], None]) -> None:
+    def __init__(self, decoded: Channel[Frame], finished: Channel[Frame], ledger: Ledger) -> None:
         self.decoded = decoded
         self.ledger = ledger
-        self.hand_back = hand_back
-        """Gets each frame with its result, in order. Must not block: the credits see to it that there is room."""
+        self._finished = finished
         self.in_model = 0
         """Frames that were taken and have not been handed back."""
+
+    def hand_back(self, frame: Frame) -> None:
+        """Take a frame with its result. There is always room for it: the credits see to that."""
+        try:
+            self._finished.put_nowait(frame)
+        except ChannelClosedError:
+            self.ledger.drop("postprocess", "stopped")
 
     @property
     def ready(self) -> int:

@@ -68,8 +68,10 @@ async def opened(
             error.add_note(f"in stage {thread or name}")
             raise
         finally:
-            await worker.call(stage.close)
-            observer.worker_ended(name, inbox, outbox)
+            try:
+                await worker.call(stage.close)
+            finally:
+                observer.worker_ended(name, inbox, outbox)
 
 
 async def pump(inbox: Inbox[In], runner: StageRunner[In, Out], put: Callable[[Out], Awaitable[None]]) -> None:

@@ -55,13 +55,13 @@ async def run_stream(
     When it is cancelled or fails, whatever was under way counts as dropped, and outputs are closed without a commit.
     """
     queues = _Queues(stages.queue, ledger)
-    inlet = Inlet(queues.decoded, ledger, queues.finish)
+    inlet = Inlet(queues.decoded, queues.finished, ledger)
     if model is not None:
         model.attach(inlet)
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(Ingest(stages.ingest, queues.decoded, ledger, observer).run(stop))
-            group.create_task(_infer(model, inlet, queues) if model else _pass_through(queues, ledger))
+            group.create_task(_infer(model, inlet, queues) if model else _pass_through(inlet, queues))
             group.create_task(_render(stages.render, queues, ledger, observer))
             group.create_task(run_outputs(queues.rendered, stages.outputs, stages.results, ledger, observer))
     finally:
@@ -88,13 +88,6 @@ class _Queues:
             f"{ledger.stream}.rendered", 1, ageing=ageing, on_drop=self._dropper("encode")
         )
 
-    def finish(self, frame: Frame) -> None:
-        """Take a frame that the model is done with. There is always room: the credits see to it."""
-        try:
-            self.finished.put_nowait(frame)
-        except ChannelClosedError:
-            self._ledger.drop("postprocess", "stopped")
-
     def _drop_queued(self, _frame: Frame, reason: DropReason) -> None:
         self._ledger.drop_queued(reason)
 
@@ -108,14 +101,14 @@ async def _infer(model: ModelRunner, inlet: Inlet, queues: _Queues) -> None:
     queues.finished.close()
 
 
-async def _pass_through(queues: _Queues, ledger: Ledger) -> None:
+async def _pass_through(inlet: Inlet, queues: _Queues) -> None:
     """Without a model, frames go on as they are, as their credits allow."""
     try:
         while True:
-            await ledger.credit()
-            frame = await queues.decoded.take()
-            ledger.depart()
-            queues.finish(frame)
+            await inlet.ledger.credit()
+            frame = await inlet.decoded.take()
+            inlet.ledger.depart()
+            inlet.hand_back(frame)
     except ChannelClosedError:
         queues.finished.close()
 

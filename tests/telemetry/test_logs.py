@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import structlog
+
+from vrseg.telemetry.logs import OncePerSecond, make_logger
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def test_no_line_shows_a_password(capsys: pytest.CaptureFixture[str]) -> None:
+    make_logger("json").warning("cannot open rtsp://cam:hunter2@10.0.0.5/main", uri="srt://h:1?passphrase=hunter2")
+    line = json.loads(capsys.readouterr().err)
+    assert "hunter2" not in str(line)
+    assert line["event"] == "cannot open rtsp://***@10.0.0.5/main"
+
+
+def test_text_logs_are_lines_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    make_logger("text").info("stream running", stream="door")
+    said = capsys.readouterr()
+    assert "stream running" in said.err
+    assert "door" in said.err
+    assert not said.out
+
+
+def test_a_level_keeps_quiet_what_is_below_it(capsys: pytest.CaptureFixture[str]) -> None:
+    make_logger("text", "warning").info("of no interest")
+    assert not capsys.readouterr().err
+
+
+def test_equal_warnings_are_said_once_a_second_with_their_number() -> None:
+    now_s = 0.0
+    once = OncePerSecond(clock=lambda: now_s)
+
+    def say(stream: str) -> bool:
+        try:
+            event = once(None, "warning", {"event": "frames dropped", "stream": stream})
+        except structlog.DropEvent:
+            return False
+        said.append((stream, event.get("times", 1)))
+        return True
+
+    said: list[tuple[str, int]] = []
+    assert [say("a") for _ in range(5)] == [True, False, False, False, False]
+    assert say("b"), "another stream is another matter"
+    now_s = 1.0
+    assert say("a")
+    assert said == [("a", 1), ("b", 1), ("a", 5)]
+
+
+def test_information_is_never_held_back() -> None:
+    once = OncePerSecond()
+    for _ in range(3):
+        assert once(None, "info", {"event": "stream running"})
