@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vrseg.demo.tube import Floats
     from vrseg.frame import F32
 
-SWAY_M = 0.9
+SWAY_M = 0.6
 """How far the camera moves to each side."""
 
 

@@ -119,8 +119,8 @@ class Scene:
         for _ in range(40):
             depth = float(rng.uniform(NEAREST_M + 0.9, WALL_M - 1.8))
             span = Camera(self.width, self.height).half_width_m(depth)
-            radii = (float(rng.uniform(0.35, 0.85) * span), float(rng.uniform(0.4, 0.8)))
-            room = max(0.95 * span - radii[0], 0)
+            radii = (float(rng.uniform(0.35, 0.75) * span), float(rng.uniform(0.4, 0.8)))
+            room = max(0.9 * span - 1.15 * radii[0], 0)
             walk = plan_walk(rng, (float(rng.uniform(-room, room)), depth), radii)
             margin_m = min((closest_m(walk, other) for other in others), default=np.inf)
             if margin_m > best_m:
