@@ -6,11 +6,14 @@ import asyncio
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from vrseg.pipeline.run import StageRunner, opened
+from vrseg.pipeline.run import StageRunner, opened, opened_on
+from vrseg.pipeline.worker import Worker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from typing import Never
 
     from vrseg.frame import EncodedPacket, Frame
@@ -28,37 +31,43 @@ class OutputStages:
     sinks: tuple[VideoSink, ...]
 
 
-class _OpenOutput:
-    """An encoder and its sinks, open."""
+class _Video:
+    """An encoder and its sinks, open, on one thread.
 
-    def __init__(
-        self, encoder: StageRunner[Frame, EncodedPacket], sinks: list[StageRunner[EncodedPacket, Never]]
-    ) -> None:
-        self._encoder = encoder
-        self._sinks = sinks
+    Packets go from hand to hand where they are made. A thread for each sink would cost a hop for each packet and gain
+    nothing: the next frame may not be encoded before the packets of this one are written anyway.
+    """
+
+    def __init__(self, stages: OutputStages, worker: Worker, observer: Observer) -> None:
+        self._encode = stages.encode
+        self._sinks = stages.sinks
+        self._worker = worker
+        self._observer = observer
 
     async def write(self, frame: Frame, waited_s: float) -> float:
-        """Encode and hand on; return when the packets were handed to the sinks."""
-        packets = await self._encoder.process(frame, waited_s)
-        handed_s = time.monotonic()
-        await self._hand_on(packets)
+        """Encode a frame and write its packets; return when the sinks were given them."""
+        started_s, handed_s, ended_s = await self._worker.call(self._write, partial(self._encode.process, frame))
+        self._observer.stage_done("encode", waited_s, handed_s - started_s)
+        self._observer.stage_done("sink", 0.0, ended_s - handed_s)
         return handed_s
 
     async def finish(self) -> None:
         """Write the encoder's tail, then let the sinks commit."""
-        await self._hand_on(await self._encoder.flush())
+        await self._worker.call(self._write, self._encode.flush)
         for sink in self._sinks:
-            await sink.flush()
+            await self._worker.call(_exhaust, sink.flush)
 
-    async def _hand_on(self, packets: list[EncodedPacket]) -> None:
+    def _write(self, encode: Callable[[], Iterable[EncodedPacket]]) -> tuple[float, float, float]:
+        started_s = time.monotonic()
+        packets = list(encode())
+        handed_s = time.monotonic()
         for packet in packets:
-            if len(self._sinks) == 1:
-                await self._sinks[0].process(packet)
-            else:
-                await asyncio.gather(*(sink.process(packet) for sink in self._sinks))
+            for sink in self._sinks:
+                _exhaust(partial(sink.process, packet))
+        return started_s, handed_s, time.monotonic()
 
 
-class _OpenResults:
+class _Results:
     """A result sink, open."""
 
     def __init__(self, sink: StageRunner[Frame, Never]) -> None:
@@ -78,38 +87,55 @@ async def run_outputs(
     results: tuple[ResultSink, ...],
     ledger: Ledger,
     observer: Observer,
+    *,
+    ahead: int,
 ) -> None:
     """Deliver every frame that comes to every output, then commit them all.
 
-    A frame is taken only when all outputs are done with the one before. So what waits, waits as a frame, where it can
-    still grow too old and be dropped, and never as a packet.
+    With `ahead` 0, a frame is taken only when all outputs are done with the one before. So what waits, waits as a
+    frame, where it can still grow too old and be dropped, and never as a packet. Where nothing grows too old, 1 keeps
+    an encoder from idling while the loop hands it the next frame.
     """
     stream = ledger.stream
     async with AsyncExitStack() as stack:
-        writers: list[_OpenOutput | _OpenResults] = []
+        writers: list[_Video | _Results] = []
         for number, output in enumerate(outputs):
-            sinks = [
-                await stack.enter_async_context(opened("sink", sink, observer, thread=f"{stream}.sink{number}.{place}"))
-                for place, sink in enumerate(output.sinks)
-            ]
-            encoder = await stack.enter_async_context(
-                opened("encode", output.encode, observer, thread=f"{stream}.encode{number}", inbox=rendered)
-            )
-            writers.append(_OpenOutput(encoder, sinks))
-        for place, sink in enumerate(results):
+            worker = await stack.enter_async_context(Worker(f"{stream}.encode{number}"))
+            for sink in output.sinks:
+                await stack.enter_async_context(opened_on(worker, "sink", sink, observer))
+            await stack.enter_async_context(opened_on(worker, "encode", output.encode, observer, inbox=rendered))
+            writers.append(_Video(output, worker, observer))
+        for number, recorder in enumerate(results):
             runner = await stack.enter_async_context(
-                opened("sink", sink, observer, thread=f"{stream}.results{place}", inbox=None if outputs else rendered)
+                opened(
+                    "sink", recorder, observer, thread=f"{stream}.results{number}", inbox=None if outputs else rendered
+                )
             )
-            writers.append(_OpenResults(runner))
-        async for frame in rendered:
-            ledger.deliver(frame, await _write_all(writers, frame, rendered.last_wait_s))
+            writers.append(_Results(runner))
+        slots = asyncio.Semaphore(1 + ahead)
+
+        async def deliver(frame: Frame, waited_s: float) -> None:
+            ledger.deliver(frame, await _write_all(writers, frame, waited_s))
+            slots.release()
+
+        async with asyncio.TaskGroup() as group:
+            await slots.acquire()
+            async for frame in rendered:
+                group.create_task(deliver(frame, rendered.last_wait_s))
+                await slots.acquire()
         for writer in writers:
             await writer.finish()
 
 
-async def _write_all(writers: list[_OpenOutput | _OpenResults], frame: Frame, waited_s: float) -> float:
+async def _write_all(writers: list[_Video | _Results], frame: Frame, waited_s: float) -> float:
     if not writers:
         return time.monotonic()
     if len(writers) == 1:
         return await writers[0].write(frame, waited_s)
     return max(await asyncio.gather(*(writer.write(frame, waited_s) for writer in writers)))
+
+
+def _exhaust(work: Callable[[], Iterable[Never]]) -> None:
+    """Run a sink's work to its end; it gives nothing out."""
+    for _ in work():
+        pass

@@ -19,6 +19,10 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 Out_co = TypeVar("Out_co", covariant=True)
 
+# Work that splits well over cores gives way to what does not: the event loop and the encoders. An encoder uses 1.7 of
+# two cores at best; when it comes first, the others fill what it leaves, and no core idles (see ARCHITECTURE.md).
+GIVES_WAY = 10
+
 
 class Inbox(Protocol[Out_co]):
     """Something to take items from: a channel, or the batcher."""
@@ -58,20 +62,37 @@ async def opened(
     inbox: Channel[In] | None = None,
     outbox: Channel[Out] | None = None,
 ) -> AsyncIterator[StageRunner[In, Out]]:
-    """Open `stage` on a new thread; close it, whatever happens. Errors get the stage's name as a note."""
-    async with Worker(thread or name) as worker:
-        observer.worker_started(name, inbox, outbox)
+    """Open `stage` on a new thread; close it, whatever happens."""
+    async with (
+        Worker(thread or name, niceness=GIVES_WAY) as worker,
+        opened_on(worker, name, stage, observer, inbox=inbox, outbox=outbox),
+    ):
+        yield StageRunner(name, stage, worker, observer)
+
+
+@asynccontextmanager
+async def opened_on(
+    worker: Worker,
+    name: StageName,
+    stage: Stage[In, Out],
+    observer: Observer,
+    *,
+    inbox: Channel[In] | None = None,
+    outbox: Channel[Out] | None = None,
+) -> AsyncIterator[None]:
+    """Open `stage` on a thread; close it there, whatever happens. Errors get the names of both as a note."""
+    observer.worker_started(name, inbox, outbox)
+    try:
+        await worker.call(stage.open)
+        yield
+    except Exception as error:
+        error.add_note(f"in stage {name} ({worker.name})")
+        raise
+    finally:
         try:
-            await worker.call(stage.open)
-            yield StageRunner(name, stage, worker, observer)
-        except Exception as error:
-            error.add_note(f"in stage {thread or name}")
-            raise
+            await worker.call(stage.close)
         finally:
-            try:
-                await worker.call(stage.close)
-            finally:
-                observer.worker_ended(name, inbox, outbox)
+            observer.worker_ended(name, inbox, outbox)
 
 
 async def pump(inbox: Inbox[In], runner: StageRunner[In, Out], put: Callable[[Out], Awaitable[None]]) -> None:

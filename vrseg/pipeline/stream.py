@@ -63,7 +63,16 @@ async def run_stream(
             group.create_task(Ingest(stages.ingest, queues.decoded, ledger, observer).run(stop))
             group.create_task(_infer(model, inlet, queues) if model else _pass_through(inlet, queues))
             group.create_task(_render(stages.render, queues, ledger, observer))
-            group.create_task(run_outputs(queues.rendered, stages.outputs, stages.results, ledger, observer))
+            group.create_task(
+                run_outputs(
+                    queues.rendered,
+                    stages.outputs,
+                    stages.results,
+                    ledger,
+                    observer,
+                    ahead=1 if stages.queue.policy == "block" else 0,
+                )
+            )
     finally:
         for queue in (queues.decoded, queues.finished, queues.rendered):
             queue.abort()

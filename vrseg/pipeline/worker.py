@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import threading
 from functools import partial
@@ -23,7 +24,9 @@ class Worker:
     a silent socket must not keep the process from ending, so the thread is a daemon.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, niceness: int = 0) -> None:
+        self.name = name
+        self._niceness = niceness
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
 
@@ -56,6 +59,8 @@ class Worker:
         return future
 
     def _work(self) -> None:
+        # For this thread and those that its libraries start. Linux keeps it for each thread on its own.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._niceness)
         while (job := self._jobs.get()) is not None:
             job()
 
