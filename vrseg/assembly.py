@@ -29,7 +29,7 @@ BATCHES_UNDER_WAY = 2
 FRAMES_BEHIND_MODEL = 2
 
 
-def model_stages(name: str, section: Model, spec: ModelSpec, backend: Backend) -> ModelStages:
+def model_stages(name: str, section: Model, spec: ModelSpec, backend: Backend, *, niceness: int = 0) -> ModelStages:
     """Return the stages of a model."""
     return ModelStages(
         name=name,
@@ -38,6 +38,7 @@ def model_stages(name: str, section: Model, spec: ModelSpec, backend: Backend) -
         postprocess=backend.make_head(spec),
         max_batch=section.batch.max_size,
         max_delay_s=section.batch.max_delay,
+        niceness=niceness,
     )
 
 
@@ -61,19 +62,27 @@ def queue_rule(section: Stream, *, live: bool) -> QueueRule:
 
 
 def stream_stages(
-    name: str, section: Stream, spec: ModelSpec | None, backend: Backend, base_dir: Path, *, live: bool
+    name: str,
+    section: Stream,
+    spec: ModelSpec | None,
+    backend: Backend,
+    base_dir: Path,
+    *,
+    live: bool,
+    niceness: int = 0,
 ) -> StreamStages:
     """Return the stages of one life of a stream."""
     return StreamStages(
-        ingest=ingest_stages(name, section, backend, live=live),
+        ingest=ingest_stages(name, section, backend, live=live, niceness=niceness),
         queue=queue_rule(section, live=live),
         render=render_stage(section, spec, backend) if section.outputs else None,
         outputs=tuple(_outputs(section.outputs, backend, base_dir, live=live)),
         results=tuple(result_sink(result, spec, base_dir) for result in section.results),
+        niceness=niceness,
     )
 
 
-def ingest_stages(name: str, section: Stream, backend: Backend, *, live: bool) -> IngestStages:
+def ingest_stages(name: str, section: Stream, backend: Backend, *, live: bool, niceness: int) -> IngestStages:
     """Return what a stream reads from."""
     source = section.source
     return IngestStages(
@@ -88,6 +97,7 @@ def ingest_stages(name: str, section: Stream, backend: Backend, *, live: bool) -
             jitter=source.reconnect.jitter,
             attempts=source.reconnect.attempts,
         ),
+        niceness=niceness,
     )
 
 

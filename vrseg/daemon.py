@@ -49,9 +49,11 @@ class Plan:
     """By model name."""
     live: dict[str, bool]
     """By stream name."""
+    niceness: int
+    """See `StreamStages.niceness`."""
 
 
-def make_plan(config: Config, base_dir: Path) -> Plan:
+def make_plan(config: Config, base_dir: Path, *, niceness: int = 0) -> Plan:
     """Choose the device, read the models, look at the sources. Opens nothing.
 
     Raises:
@@ -63,6 +65,7 @@ def make_plan(config: Config, base_dir: Path) -> Plan:
         backend=choose_backend(config.device),
         specs={name: load_spec(name, model, base_dir) for name, model in config.models.items()},
         live={name: is_live(stream) for name, stream in config.streams.items()},
+        niceness=niceness,
     )
 
 
@@ -83,7 +86,9 @@ class Running:
         self.metrics = Metrics(self.registry)
         self.recorder = Recorder(self.metrics, log)
         self.models = {
-            name: ModelRunner(model_stages(name, section, plan.specs[name], plan.backend), self.recorder)
+            name: ModelRunner(
+                model_stages(name, section, plan.specs[name], plan.backend, niceness=plan.niceness), self.recorder
+            )
             for name, section in plan.config.models.items()
         }
         self.recorder.engines = {name: section.engine for name, section in plan.config.models.items()}
@@ -176,7 +181,7 @@ async def keep_stream(running: Running, name: str) -> VrsegError | None:
     ledger = running.ledgers[name]
 
     def stages() -> StreamStages:
-        configured = stream_stages(name, section, spec, plan.backend, plan.base_dir, live=live)
+        configured = stream_stages(name, section, spec, plan.backend, plan.base_dir, live=live, niceness=plan.niceness)
         return replace(configured, results=configured.results + running.extra_results.get(name, ()))
 
     backoff = stages().ingest.backoff

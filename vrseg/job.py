@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 STREAM = "input"
 MODEL = "model"
+NICENESS = 19
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +76,7 @@ def plan_job(job: Job) -> Plan:
         {"source": SourceSection(uri=job.input), "model": MODEL, "view": job.view, "queue": {"policy": "block"}}
     )
     config = Config(device=job.device, models={MODEL: job.model}, streams={STREAM: stream})
-    plan = make_plan(config, Path.cwd())
+    plan = make_plan(config, Path.cwd(), niceness=NICENESS)
     if plan.live[STREAM]:
         raise ConfigError(f"{redact(job.input)}: `process` takes a file; watch a live stream with `vrseg run`")
     return plan
@@ -120,7 +121,7 @@ async def run_job(
 
 def _stages(job: Job, plan: Plan) -> StreamStages:
     section, spec = plan.config.streams[STREAM], plan.specs[MODEL]
-    base = stream_stages(STREAM, section, spec, plan.backend, plan.base_dir, live=False)
+    base = stream_stages(STREAM, section, spec, plan.backend, plan.base_dir, live=False, niceness=plan.niceness)
     carry = Path(local_path(job.input)) if scheme_of(job.input) == "file" and Path(job.input).is_file() else None
     sink = FileSink(Path(job.output.uri), codec=job.output.codec, replace=True, carry=carry)
     results = (result_sink(job.results, spec, plan.base_dir, whole=True),) if job.results else ()

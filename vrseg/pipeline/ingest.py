@@ -37,6 +37,8 @@ class IngestStages:
     open_timeout_s: float
     stall_timeout_s: float
     backoff: Backoff
+    niceness: int = 0
+    """Of the decoder's threads; see `StreamStages.niceness`."""
 
 
 class Ingest:
@@ -102,7 +104,13 @@ class Ingest:
             self._decoder = self._stages.make_decoder(self._frames)
             self._told_errors = 0
             async with opened(
-                "decode", self._decoder, self._observer, thread=f"{stream}.decode", inbox=packets, outbox=self._decoded
+                "decode",
+                self._decoder,
+                self._observer,
+                thread=f"{stream}.decode",
+                niceness=self._stages.niceness,
+                inbox=packets,
+                outbox=self._decoded,
             ) as runner:
                 await pump(packets, runner, self._accept)
             self._tell_errors()

@@ -31,6 +31,8 @@ class ModelStages:
     postprocess: Postprocess
     max_batch: int
     max_delay_s: float
+    niceness: int = 0
+    """Of all its threads; see `StreamStages.niceness`."""
 
 
 class ModelRunner:
@@ -93,7 +95,7 @@ class ModelRunner:
             self._returned.set()
 
     async def _serve(self) -> None:
-        name, stages, watch = self.name, self._stages, self._observer
+        name, stages, watch, nice = self.name, self._stages, self._observer, self._stages.niceness
         prepared: Channel[Batch] = Channel(f"{name}.prepared", 1)
         inferred: Channel[Inference] = Channel(f"{name}.inferred", 1)
 
@@ -104,9 +106,15 @@ class ModelRunner:
             await inferred.put(inference)
 
         async with (
-            opened("preprocess", stages.preprocess, watch, thread=f"{name}.preprocess", outbox=prepared) as preprocess,
-            opened("infer", stages.infer, watch, thread=f"{name}.infer", inbox=prepared, outbox=inferred) as infer,
-            opened("postprocess", stages.postprocess, watch, thread=f"{name}.postprocess", inbox=inferred) as post,
+            opened(
+                "preprocess", stages.preprocess, watch, thread=f"{name}.preprocess", niceness=nice, outbox=prepared
+            ) as preprocess,
+            opened(
+                "infer", stages.infer, watch, thread=f"{name}.infer", niceness=nice, inbox=prepared, outbox=inferred
+            ) as infer,
+            opened(
+                "postprocess", stages.postprocess, watch, thread=f"{name}.postprocess", niceness=nice, inbox=inferred
+            ) as post,
             asyncio.TaskGroup() as group,
         ):
             self.ready.set()

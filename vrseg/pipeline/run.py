@@ -19,10 +19,6 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 Out_co = TypeVar("Out_co", covariant=True)
 
-# Work that splits well over cores gives way to what does not: the event loop and the encoders. An encoder uses 1.7 of
-# two cores at best; when it comes first, the others fill what it leaves, and no core idles (see ARCHITECTURE.md).
-GIVES_WAY = 10
-
 
 class Inbox(Protocol[Out_co]):
     """Something to take items from: a channel, or the batcher."""
@@ -59,12 +55,13 @@ async def opened(
     observer: Observer,
     *,
     thread: str = "",
+    niceness: int = 0,
     inbox: Channel[In] | None = None,
     outbox: Channel[Out] | None = None,
 ) -> AsyncIterator[StageRunner[In, Out]]:
     """Open `stage` on a new thread; close it, whatever happens."""
     async with (
-        Worker(thread or name, niceness=GIVES_WAY) as worker,
+        Worker(thread or name, niceness=niceness) as worker,
         opened_on(worker, name, stage, observer, inbox=inbox, outbox=outbox),
     ):
         yield StageRunner(name, stage, worker, observer)

@@ -45,6 +45,9 @@ class StreamStages:
     render: Render | None
     outputs: tuple[OutputStages, ...]
     results: tuple[ResultSink, ...]
+    niceness: int = 0
+    """Of the threads of all stages but the encoder's. A job is done soonest when work that splits well over cores gives
+    way to what does not: an encoder, which uses 1.7 of two cores at best (see ARCHITECTURE.md)."""
 
 
 async def run_stream(
@@ -62,7 +65,7 @@ async def run_stream(
         async with asyncio.TaskGroup() as group:
             group.create_task(Ingest(stages.ingest, queues.decoded, ledger, observer).run(stop))
             group.create_task(_infer(model, inlet, queues) if model else _pass_through(inlet, queues))
-            group.create_task(_render(stages.render, queues, ledger, observer))
+            group.create_task(_render(stages, queues, ledger, observer))
             group.create_task(
                 run_outputs(
                     queues.rendered,
@@ -122,17 +125,18 @@ async def _pass_through(inlet: Inlet, queues: _Queues) -> None:
         queues.finished.close()
 
 
-async def _render(render: Render | None, queues: _Queues, ledger: Ledger, observer: Observer) -> None:
+async def _render(stages: StreamStages, queues: _Queues, ledger: Ledger, observer: Observer) -> None:
     try:
-        if render is None:
+        if stages.render is None:
             async for frame in queues.finished:
                 await queues.rendered.put(frame)
         else:
             async with opened(
                 "render",
-                render,
+                stages.render,
                 observer,
                 thread=f"{ledger.stream}.render",
+                niceness=stages.niceness,
                 inbox=queues.finished,
                 outbox=queues.rendered,
             ) as runner:

@@ -1,0 +1,149 @@
+"""What the machinery itself adds: from decoded to handed to the encoder, live, with a network that does nothing.
+
+A clip is read at its own speed and really decoded; queues, credits, batcher and threads are the daemon's own;
+preprocessing, network and head pass frames on untouched; the encoder only notes how old each frame is.
+
+    python scripts/bench_latency.py CLIP.mp4 [--streams 1] [--seconds 20]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import uvloop
+from prometheus_client import CollectorRegistry
+
+from vrseg.decode.cpu import PyavDecoder
+from vrseg.frame import Batch, Frame, Inference
+from vrseg.pipeline.backoff import Backoff
+from vrseg.pipeline.ingest import IngestStages
+from vrseg.pipeline.ledger import Ledger
+from vrseg.pipeline.model import ModelRunner, ModelStages
+from vrseg.pipeline.outputs import OutputStages
+from vrseg.pipeline.stream import QueueRule, StreamStages, run_stream
+from vrseg.source.file import FileSource
+from vrseg.telemetry.logs import make_logger
+from vrseg.telemetry.metrics import Metrics
+from vrseg.telemetry.recorder import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAX_AGE_S = 0.5
+
+
+class NoWork:
+    """A stage that opens and closes."""
+
+    def open(self) -> None:
+        """Nothing to acquire."""
+
+    def flush(self) -> Iterable[Any]:
+        """Nothing is left."""
+        return ()
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+class NoPreprocess(NoWork):
+    """Frames as a batch."""
+
+    def process(self, item: tuple[Frame, ...], /) -> Iterable[Batch]:
+        """Pass on."""
+        yield Batch(frames=item, placements=(), tensor=None)
+
+
+class NoEngine(NoWork):
+    """A batch as an answer."""
+
+    def process(self, item: Batch, /) -> Iterable[Inference]:
+        """Pass on."""
+        yield Inference(frames=item.frames, placements=(), outputs={})
+
+
+class NoHead(NoWork):
+    """An answer as frames."""
+
+    def process(self, item: Inference, /) -> Iterable[Frame]:
+        """Pass on."""
+        yield from item.frames
+
+
+class Clock(NoWork):
+    """An encoder that notes the age of its frames."""
+
+    def __init__(self) -> None:
+        self.ages_s: list[float] = []
+
+    def process(self, item: Frame, /) -> Iterable[Any]:
+        """Note and forget."""
+        self.ages_s.append(time.monotonic() - item.decoded_s)
+        return ()
+
+
+async def measure(clip: str, streams: int, seconds: float) -> list[float]:
+    """Return the ages of all frames as they came to their encoders."""
+    recorder = Recorder(Metrics(CollectorRegistry()), make_logger("text", "error"))
+    model = ModelRunner(
+        ModelStages(
+            name="none",
+            preprocess=NoPreprocess(),
+            infer=NoEngine(),
+            postprocess=NoHead(),
+            max_batch=8,
+            max_delay_s=0.005,
+        ),
+        recorder,
+    )
+    stop, clocks = asyncio.Event(), [Clock() for _ in range(streams)]
+    asyncio.get_running_loop().call_later(seconds, stop.set)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(model.run())
+        await model.ready.wait()
+        async with asyncio.TaskGroup() as running:
+            for number, clock in enumerate(clocks):
+                ledger = Ledger(str(number), 18, recorder, deadline_s=MAX_AGE_S)
+                recorder.add_stream(ledger)
+                stages = stream(str(number), clip, clock)
+                running.create_task(run_stream(stages, model, ledger, recorder, stop))
+        model.close()
+    return [age_s for clock in clocks for age_s in clock.ages_s]
+
+
+def stream(name: str, clip: str, clock: Clock) -> StreamStages:
+    """Return a live stream of the clip that ends at the clock."""
+    return StreamStages(
+        ingest=IngestStages(
+            make_source=lambda: FileSource(clip, loop=True, realtime=True),
+            make_decoder=lambda first: PyavDecoder(name, threads=0, live=True, first_index=first),
+            live=True,
+            open_timeout_s=10.0,
+            stall_timeout_s=10.0,
+            backoff=Backoff(),
+        ),
+        queue=QueueRule(size=4, policy="drop_oldest", max_age_s=MAX_AGE_S),
+        render=None,
+        outputs=(OutputStages(encode=clock, sinks=()),),
+        results=(),
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clip")
+    parser.add_argument("--streams", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=20)
+    arguments = parser.parse_args()
+    ages_s = uvloop.run(measure(arguments.clip, arguments.streams, arguments.seconds))
+    p50, p95, p99 = 1000 * np.quantile(ages_s, (0.5, 0.95, 0.99))
+    print(f"{len(ages_s)} frames of {arguments.streams} streams: p50 {p50:.2f} ms, p95 {p95:.2f} ms, p99 {p99:.2f} ms")
+
+
+if __name__ == "__main__":
+    main()
