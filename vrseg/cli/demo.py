@@ -48,6 +48,8 @@ def demo(
     plan = make_plan(_config(source, model, video, seconds, listen), Path.cwd())
     what = source or f"a drawn scene of {seconds:g} s, live at {FRAME_RATE} frames/s"
     console.print(f"[bold]vrseg demo[/] -- {what}, on {plan.backend.device}", highlight=False)
+    if source and model == "demo":
+        console.print("note    the embedded network knows only drawn people; for real ones: --model YOUR.onnx")
     code = _run(plan, console, poster)
     if code == 0:
         console.print(f"\nvideo   {video}\nposter  {poster}", highlight=False)
