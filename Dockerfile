@@ -19,7 +19,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --create-home --home-dir /var/lib/vrseg --groups video vrseg
 COPY --from=build /opt/vrseg /opt/vrseg
-ENV PATH=/opt/vrseg/bin:$PATH
+ENV PATH=/opt/vrseg/bin:$PATH MALLOC_ARENA_MAX=2
 USER vrseg
 WORKDIR /var/lib/vrseg
 VOLUME /var/lib/vrseg
