@@ -301,7 +301,8 @@ def test_every_frame_that_came_in_has_exactly_one_end(
         assert ledger.unaccounted == 0
         assert ear.workers == 0
         assert sink.pts == sorted(set(sink.pts))
-        assert ledger.delivered in {len(sink.pts), len(sink.pts) - 1} or fault in {"sink", "cancel"}
+        # when a stream is torn down, the two frames that its outputs hold may be written and not yet told of
+        assert 0 <= len(sink.pts) - ledger.delivered <= (0 if fault in {"none", "stop"} else 2)
         if fault == "none" and not live:
             assert ledger.delivered == count
 
