@@ -54,10 +54,11 @@ def demo(
     if code == 0:
         console.print(f"\nvideo   {video}\nposter  {poster}", highlight=False)
         console.print(
-            "next    vrseg process YOUR.mp4 out.mp4 --model demo      (a file of yours)\n"
-            "        vrseg check configs/vrseg.yaml                   (a daemon of your own)\n"
-            "        vrseg doctor                                     (what this machine can do)",
+            "next    vrseg process YOUR.mp4 out.mp4 --model YOUR.onnx   one file\n"
+            "        vrseg run configs/vrseg.yaml                       a daemon\n"
+            "        vrseg doctor                                       this machine",
             highlight=False,
+            soft_wrap=True,
         )
     raise typer.Exit(code)
 

@@ -147,7 +147,10 @@ class Ingest:
     async def _timed_read(self, worker: Worker, source: Source) -> list[Packet]:
         started_s = time.monotonic()
         batch = await worker.submit(source.read)
-        self._observer.stage_done("source", 0.0, time.monotonic() - started_s)
+        took_s = time.monotonic() - started_s
+        # reading a file is work; reading a camera is waiting for it
+        waited_s, busy_s = (took_s, 0.0) if self._stages.live else (0.0, took_s)
+        self._observer.stage_done("source", waited_s, busy_s)
         return batch
 
     async def _guard(self, reader: asyncio.Task[VrsegError | None], stop: asyncio.Event) -> VrsegError | None:
