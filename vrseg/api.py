@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import av
 
 from vrseg.assembly import credits_for
+from vrseg.config.build import build
 from vrseg.config.quantity import format_duration
-from vrseg.config.schema import Batching, Config, Model
+from vrseg.config.schema import Config
 from vrseg.daemon import Running, make_plan, models_at_work
 from vrseg.errors import VrsegError
 from vrseg.frame import Detections, Frame, Segmentation
@@ -102,17 +103,15 @@ class AsyncPipeline:
     def __init__(
         self, model: str | Path = "demo", *, device: str = "auto", batch: int = 8, max_delay_s: float = 0.005
     ) -> None:
-        batching = Batching.model_validate({"max_size": batch, "max_delay": format_duration(max_delay_s)})
-        self._config = Config(
-            device=device,
-            models={MODEL: Model(path=str(model), batch=batching)},
-        )
+        batching = {"max_size": batch, "max_delay": format_duration(max_delay_s)}
+        self._values = {"device": device, "models": {MODEL: {"path": str(model), "batch": batching}}}
         self._room = credits_for(batch)
         self._submitted = 0
+        self._open = False
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        running = Running(make_plan(self._config, Path.cwd()), make_logger("text", "warning"), {})
+        running = Running(make_plan(build(Config, self._values), Path.cwd()), make_logger("text", "warning"), {})
         self._recorder = running.recorder
         self._ledger = Ledger(STREAM, self._room, running.recorder)
         running.recorder.add_stream(self._ledger)
@@ -122,11 +121,13 @@ class AsyncPipeline:
         await self._stack.enter_async_context(models_at_work(running))
         await self._stack.enter_async_context(_served(running.models[MODEL], inlet, self._done))
         running.recorder.stream_state(STREAM, "running")
+        self._open = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._open = False
         await self._stack.__aexit__(kind, error, trace)
 
     async def submit(self, image_hwc: U8) -> int:
@@ -141,6 +142,8 @@ class AsyncPipeline:
         """
         if image_hwc.ndim != 3 or image_hwc.shape[2] != 3 or image_hwc.dtype != "uint8":
             raise ValueError(f"expected uint8 (height, width, 3), got {image_hwc.dtype} {image_hwc.shape}")
+        if not self._open:
+            raise PipelineClosedError("the pipeline is not open: use it within its `with` block")
         index = self._submitted
         frame = Frame(
             stream=STREAM,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vrseg.backend import Backend
-    from vrseg.config.schema import Model, Output, ResultOutput, Stream
+    from vrseg.config.schema import Model, Output, ResultOutput, SourceSection, Stream
     from vrseg.models.spec import ModelSpec
     from vrseg.stage import Render, ResultSink
 
@@ -91,14 +91,15 @@ def ingest_stages(name: str, section: Stream, backend: Backend, *, live: bool, n
         live=live,
         open_timeout_s=source.open_timeout,
         stall_timeout_s=source.stall_timeout,
-        backoff=Backoff(
-            initial_s=source.reconnect.initial,
-            max_s=source.reconnect.max,
-            jitter=source.reconnect.jitter,
-            attempts=source.reconnect.attempts,
-        ),
+        backoff=backoff_of(source),
         niceness=niceness,
     )
+
+
+def backoff_of(source: SourceSection) -> Backoff:
+    """Return how a lost stream is tried again."""
+    wish = source.reconnect
+    return Backoff(initial_s=wish.initial, max_s=wish.max, jitter=wish.jitter, attempts=wish.attempts)
 
 
 def render_stage(section: Stream, spec: ModelSpec | None, backend: Backend) -> Render | None:

@@ -36,13 +36,13 @@ class Pipeline:
         self, model: str | Path = "demo", *, device: str = "auto", batch: int = 8, max_delay_s: float = 0.005
     ) -> None:
         self._inner = AsyncPipeline(model, device=device, batch=batch, max_delay_s=max_delay_s)
-        self._loop = uvloop.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="vrseg.loop", daemon=True)
         self._life: Future[None] | None = None
         self._entered: Future[None] = Future()
         self._leave = asyncio.Event()
 
     def __enter__(self) -> Self:
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="vrseg.loop", daemon=True)
         self._thread.start()
         self._life = asyncio.run_coroutine_threadsafe(self._live(), self._loop)
         try:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
-from vrseg.assembly import credits_for, is_live, model_stages, queue_rule, stream_stages
+from vrseg.assembly import backoff_of, credits_for, is_live, model_stages, queue_rule, stream_stages
 from vrseg.backend import Backend, choose_backend
 from vrseg.config.load import redacted
 from vrseg.errors import ConfigError, DeviceError, ModelError, StreamLostError, TransientError, VrsegError
+from vrseg.infer.choose import engine_name
 from vrseg.models.load import load_spec
 from vrseg.pipeline.backoff import wait_or_stop
 from vrseg.pipeline.ledger import Ledger
@@ -59,14 +60,14 @@ def make_plan(config: Config, base_dir: Path, *, niceness: int = 0) -> Plan:
     Raises:
         ConfigError, DeviceError, ModelError: the plan cannot work.
     """
-    return Plan(
-        config=config,
-        base_dir=base_dir,
-        backend=choose_backend(config.device),
-        specs={name: load_spec(name, model, base_dir) for name, model in config.models.items()},
-        live={name: is_live(stream) for name, stream in config.streams.items()},
-        niceness=niceness,
-    )
+    backend = choose_backend(config.device)
+    specs = {name: load_spec(name, model, base_dir) for name, model in config.models.items()}
+    live = {name: is_live(stream) for name, stream in config.streams.items()}
+    for name, stream in config.streams.items():
+        # made once for their constructors' objections, before anything runs
+        spec = specs[stream.model] if stream.model else None
+        stream_stages(name, stream, spec, backend, base_dir, live=live[name])
+    return Plan(config=config, base_dir=base_dir, backend=backend, specs=specs, live=live, niceness=niceness)
 
 
 class Running:
@@ -91,7 +92,7 @@ class Running:
             )
             for name, section in plan.config.models.items()
         }
-        self.recorder.engines = {name: section.engine for name, section in plan.config.models.items()}
+        self.recorder.engines = {name: engine_name(section) for name, section in plan.config.models.items()}
         self.ledgers = {name: self._ledger(name) for name in plan.config.streams}
         for ledger in self.ledgers.values():
             self.recorder.add_stream(ledger)
@@ -184,15 +185,16 @@ async def keep_stream(running: Running, name: str) -> VrsegError | None:
         configured = stream_stages(name, section, spec, plan.backend, plan.base_dir, live=live, niceness=plan.niceness)
         return replace(configured, results=configured.results + running.extra_results.get(name, ()))
 
-    backoff = stages().ingest.backoff
+    backoff = backoff_of(section.source)
     delays = backoff.delays_s()
     while True:
         delivered_before = ledger.delivered
         error = await _one_life(stages(), model, ledger, running)
-        if error is None or running.stop.is_set():
+        if error is None or (running.stop.is_set() and isinstance(error, TransientError)):
             recorder.stream_state(name, "ended")
             return None
-        if not live or isinstance(error, (ConfigError, ModelError, DeviceError, StreamLostError)):
+        beyond_help = isinstance(error, (ConfigError, ModelError, DeviceError, StreamLostError))
+        if beyond_help or not live or running.stop.is_set():
             recorder.stream_state(name, "failed", str(error))
             return error
         if ledger.delivered > delivered_before:
@@ -201,7 +203,7 @@ async def keep_stream(running: Running, name: str) -> VrsegError | None:
         if delay_s is None:
             recorder.stream_state(name, "failed", str(error))
             return StreamLostError(f"stream {name}: gave up after {backoff.attempts} tries: {error}")
-        recorder.stream_reconnecting(name, error.reason if isinstance(error, TransientError) else "output")
+        recorder.stream_reconnecting(name, error.reason if isinstance(error, TransientError) else "media")
         recorder.stream_state(name, "reconnecting", f"{error}; next try in {delay_s:.1f} s")
         await wait_or_stop(running.stop, delay_s)
 

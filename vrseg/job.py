@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from vrseg.address import local_path, redact, scheme_of
 from vrseg.assembly import encode_settings, render_stage, result_sink, stream_stages
-from vrseg.config.schema import Config, Model, Output, ResultOutput, SourceSection, Stream
+from vrseg.config.build import build
+from vrseg.config.schema import Config, Model, Output, ResultOutput
 from vrseg.daemon import Plan, Running, first_error, make_plan, models_at_work
 from vrseg.errors import ConfigError, VrsegError
 from vrseg.pipeline.outputs import OutputStages
@@ -72,10 +73,8 @@ def plan_job(job: Job) -> Plan:
     source, target = Path(local_path(job.input)), Path(job.output.uri)
     if source.exists() and target.exists() and source.samefile(target):
         raise ConfigError(f"{target}: input and output are the same file; choose another output")
-    stream = Stream.model_validate(
-        {"source": SourceSection(uri=job.input), "model": MODEL, "view": job.view, "queue": {"policy": "block"}}
-    )
-    config = Config(device=job.device, models={MODEL: job.model}, streams={STREAM: stream})
+    stream = {"source": {"uri": job.input}, "model": MODEL, "view": job.view, "queue": {"policy": "block"}}
+    config = build(Config, {"device": job.device, "models": {MODEL: job.model}, "streams": {STREAM: stream}})
     plan = make_plan(config, Path.cwd(), niceness=NICENESS)
     if plan.live[STREAM]:
         raise ConfigError(f"{redact(job.input)}: `process` takes a file; watch a live stream with `vrseg run`")
@@ -122,7 +121,8 @@ async def run_job(
 def _stages(job: Job, plan: Plan) -> StreamStages:
     section, spec = plan.config.streams[STREAM], plan.specs[MODEL]
     base = stream_stages(STREAM, section, spec, plan.backend, plan.base_dir, live=False, niceness=plan.niceness)
-    carry = Path(local_path(job.input)) if scheme_of(job.input) == "file" and Path(job.input).is_file() else None
+    source = Path(local_path(job.input))
+    carry = source if scheme_of(job.input) == "file" and source.is_file() else None
     sink = FileSink(Path(job.output.uri), codec=job.output.codec, replace=True, carry=carry)
     results = (result_sink(job.results, spec, plan.base_dir, whole=True),) if job.results else ()
     return replace(

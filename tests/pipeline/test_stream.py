@@ -7,16 +7,22 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from plugins.toys import Ear, ToyDecoder, ToyEncoder, ToyEngine, ToySink, ToySource, toy_model, toy_stream
+from prometheus_client import CollectorRegistry
 
 from vrseg.errors import MediaError, SourceEndedError, StreamLostError
 from vrseg.pipeline.backoff import Backoff
 from vrseg.pipeline.ledger import Ledger
 from vrseg.pipeline.model import ModelRunner
 from vrseg.pipeline.stream import run_stream
+from vrseg.telemetry.bottleneck import find_bottleneck
+from vrseg.telemetry.logs import make_logger
+from vrseg.telemetry.metrics import Metrics
+from vrseg.telemetry.recorder import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from vrseg.pipeline.observer import Observer
     from vrseg.pipeline.stream import StreamStages
 
 
@@ -26,7 +32,7 @@ def books(ledger: Ledger) -> tuple[int, int]:
 
 
 async def run(
-    stages: StreamStages, *, model: ModelRunner | None, ledger: Ledger, ear: Ear, stop: asyncio.Event | None = None
+    stages: StreamStages, *, model: ModelRunner | None, ledger: Ledger, ear: Observer, stop: asyncio.Event | None = None
 ) -> None:
     await run_stream(stages, model, ledger, ear, stop or asyncio.Event())
 
@@ -305,5 +311,17 @@ def test_every_frame_that_came_in_has_exactly_one_end(
         assert 0 <= len(sink.pts) - ledger.delivered <= (0 if fault in {"none", "stop"} else 2)
         if fault == "none" and not live:
             assert ledger.delivered == count
+
+    asyncio.run(main())
+
+
+def test_a_slow_output_is_named_as_the_bottleneck() -> None:
+    async def main() -> None:
+        recorder = Recorder(Metrics(CollectorRegistry()), make_logger("text", "error"))
+        ledger = Ledger("a", 4, recorder)
+        recorder.add_stream(ledger)
+        stages = toy_stream("a", lambda: ToySource(60), ToySink(work_s=0.02))
+        await run(stages, model=None, ledger=ledger, ear=recorder)
+        assert find_bottleneck(recorder.overall()).kind == "sink"
 
     asyncio.run(main())

@@ -116,3 +116,14 @@ def test_a_port_in_use_is_named(daemon: Daemon, vrseg: RunVrseg, tmp_path: Any) 
     assert said.returncode == 2
     assert f"127.0.0.1:{port}" in said.stderr
     assert "Traceback" not in said.stderr
+
+
+def test_the_port_opens_to_others_only_with_a_token(vrseg: RunVrseg) -> None:
+    said = vrseg("demo", "--listen", "0.0.0.0:0", "--seconds", "1")
+    assert said.returncode == 2
+    assert "token" in said.stderr
+    assert "Traceback" not in said.stderr
+    for listen in ("9090", "127.0.0.1:99999"):
+        said = vrseg("demo", "--listen", listen, "--seconds", "1")
+        assert said.returncode == 2
+        assert "Traceback" not in said.stderr

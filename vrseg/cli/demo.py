@@ -10,7 +10,9 @@ import typer
 import uvloop
 from rich.console import Console
 
-from vrseg.config.schema import Config, Model, Output, Server, SourceSection, Stream
+from vrseg.address import local_path
+from vrseg.config.build import build
+from vrseg.config.schema import Config
 from vrseg.daemon import Running, make_plan, run_daemon
 from vrseg.demo.truth import Poster, TruthMeter
 from vrseg.errors import ConfigError
@@ -40,12 +42,14 @@ def demo(
     """Show the whole product: no arguments, no GPU, no network."""
     console = Console(stderr=True)
     video, poster = folder / "demo.mp4", folder / "demo.png"
+    if source and video.exists() and Path(local_path(source)).exists() and video.samefile(local_path(source)):
+        raise ConfigError(f"{video}: input and output are the same file; choose another folder with --output")
+    plan = make_plan(_config(source, model, video, seconds, listen), Path.cwd())
     try:
         folder.mkdir(parents=True, exist_ok=True)
         video.unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(f"{folder}: {error.strerror}; choose another folder with --output") from error
-    plan = make_plan(_config(source, model, video, seconds, listen), Path.cwd())
     what = source or f"a drawn scene of {seconds:g} s, live at {FRAME_RATE} frames/s"
     console.print(f"[bold]vrseg demo[/] -- {what}, on {plan.backend.device}", highlight=False)
     if source and model == "demo":
@@ -65,12 +69,10 @@ def demo(
 
 def _config(source: str | None, model: str, video: Path, seconds: float, listen: str) -> Config:
     scene = SCENE.format(frames=round(seconds * FRAME_RATE))
-    stream = Stream(
-        source=SourceSection(uri=source or scene),
-        model="person",
-        outputs=(Output(uri=str(video.absolute())),),
+    stream = {"source": {"uri": source or scene}, "model": "person", "outputs": [{"uri": str(video.absolute())}]}
+    return build(
+        Config, {"models": {"person": {"path": model}}, "streams": {STREAM: stream}, "server": {"listen": listen}}
     )
-    return Config(models={"person": Model(path=model)}, streams={STREAM: stream}, server=Server(listen=listen))
 
 
 def _run(plan: Plan, console: Console, poster: Path) -> int:

@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from vrseg.address import redact
-from vrseg.config.schema import Batching, Model, Output, ResultOutput
-from vrseg.errors import ConfigError
+from vrseg.config.build import build
+from vrseg.config.schema import Model, Output, ResultOutput
+from vrseg.errors import ConfigError, MediaError
 from vrseg.job import Job, JobReport, plan_job, run_job
 from vrseg.telemetry.bottleneck import find_bottleneck
 from vrseg.telemetry.html import report_page
@@ -63,21 +64,24 @@ def process(
     """Process one file: every frame, in order, with sound and metadata."""
     job = Job(
         input=source,
-        output=Output(uri=str(output), codec=codec, quality=quality, preset=preset),
-        model=Model(
-            path=model,
-            description=str(description) if description else None,
-            precision=precision,
-            engine=engine,
-            batch=Batching(max_size=batch),
+        output=build(Output, {"uri": str(output), "codec": codec, "quality": quality, "preset": preset}),
+        model=build(
+            Model,
+            {
+                "path": model,
+                "description": str(description) if description else None,
+                "precision": precision,
+                "engine": engine,
+                "batch": {"max_size": batch},
+            },
         ),
         view=view,
-        results=ResultOutput(uri=str(results), masks=masks) if results else None,
+        results=build(ResultOutput, {"uri": str(results), "masks": masks}) if results else None,
         device=device,
     )
     console = Console(stderr=True)
-    if report is not None and not report.resolve().parent.is_dir():
-        raise ConfigError(f"{report}: no such folder; make it first")
+    if report is not None and (report.is_dir() or not report.resolve().parent.is_dir()):
+        raise ConfigError(f"{report}: this is a folder, or its folder is not there; name a file")
     done = _run(job, console)
     console.print(_summary(done, output), soft_wrap=True, highlight=False)
     if stats:
@@ -85,7 +89,10 @@ def process(
         console.print(verdict_line(find_bottleneck(done.readings)))
     if report is not None:
         title = f"{Path(redact(source)).name} to {output.name}"
-        report.write_text(report_page(title, _summary(done, output), done.readings), encoding="utf-8")
+        try:
+            report.write_text(report_page(title, _summary(done, output), done.readings), encoding="utf-8")
+        except OSError as error:
+            raise MediaError(f"{report}: {error.strerror}; the video itself is complete") from error
 
 
 def _run(job: Job, console: Console) -> JobReport:
@@ -104,8 +111,9 @@ def _run(job: Job, console: Console) -> JobReport:
     with progress, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             return runner.run(_watched(job, plan, progress))
-        except asyncio.CancelledError:
-            raise KeyboardInterrupt from None
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            console.print("interrupted; nothing was written")
+            raise typer.Exit(1) from None
 
 
 async def _watched(job: Job, plan: Plan, progress: Progress) -> JobReport:
@@ -114,7 +122,7 @@ async def _watched(job: Job, plan: Plan, progress: Progress) -> JobReport:
 
     def on_start(recorder: Recorder, ledger: Ledger) -> None:
         nonlocal watcher
-        watcher = asyncio.create_task(_show_progress(progress, recorder, ledger))
+        watcher = asyncio.create_task(_show_progress(progress, Path(job.input).name, recorder, ledger))
 
     try:
         return await run_job(job, plan, make_logger("text", "warning"), on_start=on_start)
@@ -123,8 +131,8 @@ async def _watched(job: Job, plan: Plan, progress: Progress) -> JobReport:
             watcher.cancel()
 
 
-async def _show_progress(progress: Progress, recorder: Recorder, ledger: Ledger) -> None:
-    bar = progress.add_task(Path(ledger.stream).name, total=None, speed="")
+async def _show_progress(progress: Progress, name: str, recorder: Recorder, ledger: Ledger) -> None:
+    bar = progress.add_task(name, total=None, speed="")
     started_s = time.monotonic()
     while True:
         await asyncio.sleep(REFRESH_S)

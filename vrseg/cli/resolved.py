@@ -14,7 +14,7 @@ from vrseg.backend import choose_backend
 from vrseg.config.quantity import format_duration
 from vrseg.encode.cpu import choose_encoder
 from vrseg.errors import ConfigError, VrsegError
-from vrseg.infer.choose import make_engine
+from vrseg.infer.choose import engine_name, make_engine
 from vrseg.models.licence import licence_warning
 from vrseg.models.load import load_spec
 
@@ -142,7 +142,6 @@ def _spec(name: str, model: Model, base_dir: Path) -> ModelSpec:
 
 def _model(spec: ModelSpec, model: Model) -> ResolvedModel:
     image = spec.input
-    engine = "openvino" if model.engine == "auto" and model.precision == "bf16" else model.engine
     return ResolvedModel(
         name=spec.name,
         file=str(spec.path),
@@ -151,7 +150,7 @@ def _model(spec: ModelSpec, model: Model) -> ResolvedModel:
         decode=spec.decode,
         input=f"{image.width}x{image.height} {image.color} {image.dtype} {image.layout}, {image.fit}",
         precision=model.precision,
-        engine="onnxruntime" if engine == "auto" else engine,
+        engine=engine_name(model),
         threads=model.threads or len(os.sched_getaffinity(0)),
         batch_size=model.batch.max_size,
         batch_delay=format_duration(model.batch.max_delay),

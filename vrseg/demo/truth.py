@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Never
 import numpy as np
 
 from vrseg.demo.scene import SceneFrame
+from vrseg.errors import MediaError
 from vrseg.frame import Segmentation
 from vrseg.postprocess.class_map import foreground_mask
 
@@ -66,7 +67,10 @@ class Poster:
 
     def flush(self) -> Iterable[Never]:
         if self._best is not None:
-            self._best.picture.to_image().save(self._path)
+            try:
+                self._best.picture.to_image().save(self._path)
+            except OSError as error:
+                raise MediaError(f"{self._path}: {error.strerror or error}") from error
         return ()
 
     def close(self) -> None:

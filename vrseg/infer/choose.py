@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from vrseg.stage import Infer
 
 
+def engine_name(model: Model) -> str:
+    """Tell which engine `auto` means."""
+    if model.engine == "openvino" or model.precision == "bf16":
+        return "openvino"
+    return "onnxruntime"
+
+
 def make_engine(spec: ModelSpec, model: Model) -> Infer:
     """Construct the engine for the CPU; nothing is loaded before it is opened.
 
@@ -26,7 +33,7 @@ def make_engine(spec: ModelSpec, model: Model) -> Infer:
         raise ConfigError(
             f"models.{spec.name}.precision: ONNX Runtime does not compute bf16 on the CPU; write engine: openvino"
         )
-    if model.engine == "openvino" or model.precision == "bf16":
+    if engine_name(model) == "openvino":
         from vrseg.infer.openvino import OpenVinoEngine  # noqa: PLC0415 - an extra that few install
 
         return OpenVinoEngine(spec, precision=model.precision, threads=model.threads)

@@ -164,6 +164,7 @@ class Ingest:
                 reader.cancel()
                 return SourceStalledError(f"no frame for {limit_s:g} s")
             await wait_or_stop(stop, patience_s)
+        self._observer.stream_state(self._ledger.stream, "draining")
         reader.cancel()
         return None
 

@@ -88,6 +88,8 @@ class ModelRunner:
             await self._serve()
         finally:
             self._ended = True
+            if lost := sum(inlet.in_model for inlet in self._inlets.values()):
+                self._observer.batch_done(self.name, lost, ok=False)
             for inlet in self._inlets.values():
                 for _ in range(inlet.in_model):
                     inlet.ledger.fail("infer")

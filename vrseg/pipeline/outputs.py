@@ -102,7 +102,7 @@ async def run_outputs(
         for number, output in enumerate(outputs):
             worker = await stack.enter_async_context(Worker(f"{stream}.encode{number}"))
             for sink in output.sinks:
-                await stack.enter_async_context(opened_on(worker, "sink", sink, observer))
+                await stack.enter_async_context(opened_on(worker, "sink", sink, observer, inbox=rendered))
             await stack.enter_async_context(opened_on(worker, "encode", output.encode, observer, inbox=rendered))
             writers.append(_Video(output, worker, observer))
         for number, recorder in enumerate(results):
@@ -123,7 +123,8 @@ async def run_outputs(
             async for frame in rendered:
                 group.create_task(deliver(frame, rendered.last_wait_s))
                 await slots.acquire()
-        for writer in writers:
+        # Results first: a video appears under its name last, when nothing can fail any more.
+        for writer in reversed(writers):
             await writer.finish()
 
 

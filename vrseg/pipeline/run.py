@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from vrseg.pipeline.worker import Worker
 
@@ -74,10 +74,13 @@ async def opened_on(
     stage: Stage[In, Out],
     observer: Observer,
     *,
-    inbox: Channel[In] | None = None,
-    outbox: Channel[Out] | None = None,
+    inbox: Channel[Any] | None = None,
+    outbox: Channel[Any] | None = None,
 ) -> AsyncIterator[None]:
-    """Open `stage` on a thread; close it there, whatever happens. Errors get the names of both as a note."""
+    """Open `stage` on a thread; close it there, whatever happens. Errors get the names of both as a note.
+
+    `inbox` is the queue that fills up when this stage is slow, also where a stage between takes from it.
+    """
     observer.worker_started(name, inbox, outbox)
     try:
         await worker.call(stage.open)

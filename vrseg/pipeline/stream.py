@@ -46,7 +46,7 @@ class StreamStages:
     outputs: tuple[OutputStages, ...]
     results: tuple[ResultSink, ...]
     niceness: int = 0
-    """Of the threads of all stages but the encoder's. A job is done soonest when work that splits well over cores gives
+    """Of the threads from decoder to render. A job is done soonest when work that splits well over cores gives
     way to what does not: an encoder, which uses 1.7 of two cores at best (see ARCHITECTURE.md)."""
 
 

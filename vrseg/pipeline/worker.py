@@ -59,8 +59,12 @@ class Worker:
         return future
 
     def _work(self) -> None:
-        # For this thread and those that its libraries start. Linux keeps it for each thread on its own.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._niceness)
+        if self._niceness:
+            # For this thread and those that its libraries start: Linux keeps it for each thread on its own. Only ever
+            # lower than what the process was started with, since raising needs a privilege.
+            thread = threading.get_native_id()
+            lower = min(os.getpriority(os.PRIO_PROCESS, thread) + self._niceness, 19)
+            os.setpriority(os.PRIO_PROCESS, thread, lower)
         while (job := self._jobs.get()) is not None:
             job()
 

@@ -13,6 +13,7 @@ from aiohttp import web
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0
 
+from vrseg.config.rules import is_loopback
 from vrseg.errors import ConfigError
 from vrseg.telemetry.status import status
 from vrseg.version import __version__
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 MAX_REQUEST_BYTES = 64 * 1024
 SHUTDOWN_TIMEOUT_S = 1.0
+HIGHEST_PORT = 65535
 
 # What a page of ours may load: itself.
 _SECURITY = {
@@ -78,18 +80,21 @@ async def serve_http(site: Site, listen: str) -> AsyncIterator[str]:
     """Serve inside the block; yields the address of the page.
 
     Raises:
-        ConfigError: the port is taken, or the address is none of this machine's.
+        ConfigError: the port is taken, the address is none of this machine's, or it wants a token.
     """
     host, _, port = listen.rpartition(":")
+    if int(port) > HIGHEST_PORT:
+        raise ConfigError(f"server.listen: {listen}: the highest port is {HIGHEST_PORT}")
+    if site.token is None and not is_loopback(host):
+        raise ConfigError(f"server.listen: {listen} can be reached from outside; listen on 127.0.0.1, or set a token")
     runner = web.AppRunner(make_app(site), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
     await runner.setup()
     try:
         try:
             await web.TCPSite(runner, host.strip("[]"), int(port)).start()
         except OSError as error:
-            raise ConfigError(
-                f"server.listen: {listen}: {error.strerror or error}; choose another port (0 takes a free one)"
-            ) from error
+            reason = error.strerror or error
+            raise ConfigError(f"server.listen: {listen}: {reason}; choose another port (0 takes a free one)") from error
         yield f"http://{host}:{runner.addresses[0][1]}/"
     finally:
         await runner.cleanup()

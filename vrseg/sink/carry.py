@@ -10,6 +10,7 @@ import structlog
 from av.error import FFmpegError
 
 from vrseg.av_errors import source_error
+from vrseg.source.container import best_video
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -73,7 +74,7 @@ class CarriedStreams:
             return
         container.metadata.update(_of_the_content(self._input.metadata))
         container.set_chapters(self._input.chapters())
-        replaced = next(iter(self._input.streams.video), None)
+        replaced = best_video(self._input)
         if replaced is not None:
             video.metadata.update(_of_the_content(replaced.metadata))
             video.disposition = replaced.disposition

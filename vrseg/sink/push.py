@@ -32,6 +32,9 @@ _END_TIMEOUT_S = 3.0
 """For the relay to send what it holds and say goodbye."""
 
 
+_OWN_RELAY = [sys.executable, "-m", "vrseg.sink.relay"]
+
+
 class PushSink:
     """Stage[EncodedPacket, Never]: one connection to one receiver, held by a relay process; see `relay`.
 
@@ -103,7 +106,7 @@ class PushSink:
         if self._relay is None or self._relay.stdin is None:
             raise RuntimeError("process before open")
         pipe = _Pipe(self._relay.stdin.fileno())
-        if "ffmpeg" not in str(self._relay.args):
+        if self._relay.args == _OWN_RELAY:  # FFmpeg's program has the address among its arguments
             pipe.write(f"{self._uri}\n".encode())
         container = av.open(pipe, "w", format="nut", options={"flush_packets": "1"})
         return Muxer(container, first)
@@ -143,7 +146,7 @@ def _relay_command(uri: str) -> list[str]:
     """Choose what carries the packets: FFmpeg's program for SRT, which PyAV is built without, else our own relay."""
     program = shutil.which("ffmpeg") if uri.lower().startswith("srt:") else None
     if program is None:
-        return [sys.executable, "-m", "vrseg.sink.relay"]
+        return _OWN_RELAY
     source = ["-probesize", "32", "-analyzeduration", "0", "-fflags", "nobuffer", "-f", "nut", "-i", "pipe:0"]
     # Without lingering, SRT drops at the end what its own delay still holds.
     return [program, "-v", "error", *source, "-c", "copy", "-linger", "1", "-f", "mpegts", uri]

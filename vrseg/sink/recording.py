@@ -75,7 +75,11 @@ class RecordingSink:
 
     def _start(self, first: EncodedPacket) -> Muxer:
         self._path = create_free(str(self._pattern), datetime.now().astimezone())
-        return open_file(self._path, container_of(self._path, self._codec), first)
+        try:
+            return open_file(self._path, container_of(self._path, self._codec), first)
+        except BaseException:
+            self._path.unlink(missing_ok=True)  # the name was only reserved: a recording without a frame is none
+            raise
 
 
 class SegmentSink:

@@ -69,12 +69,10 @@ def choose_video(container: InputContainer, shown: str) -> VideoStream:
     Raises:
         MediaError: there is none, or FFmpeg cannot decode it.
     """
-    films = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
-    if not films:
+    video = best_video(container)
+    if video is None:
         what = "audio only" if container.streams.audio else "no video"
         raise MediaError(f"{shown}: holds {what}; vrseg needs a video stream")
-    best = container.streams.best("video")
-    video = next((film for film in films if film is best), films[0])
     # Typed as never None, but PyAV leaves it out when FFmpeg has no decoder for the stream.
     context: Any = video.codec_context
     if context is None:
@@ -83,6 +81,13 @@ def choose_video(container: InputContainer, shown: str) -> VideoStream:
         if stream is not video:
             stream.discard = Discard.all
     return video
+
+
+def best_video(container: InputContainer) -> VideoStream | None:
+    """Return FFmpeg's best video that is not a cover picture."""
+    films = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    best = container.streams.best("video")
+    return next((film for film in films if film is best), films[0] if films else None)
 
 
 def describe(container: InputContainer, video: VideoStream) -> SourceInfo:

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 # when there is no sound track where one was announced; the picture itself is known at the first key frame.
 ANALYSE_US = "1500000"
 # Pictures FFmpeg waits for to measure a frame rate that nobody told it; its usual 20 take most of a second.
-_FILE_ENDINGS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
 _RATE_PICTURES = "5"
+# What a server sends under these names has an end.
+_FILE_ENDINGS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
 
 
 class LiveReader:

@@ -140,6 +140,7 @@ class SyntheticSource:
         picture = to_picture(truth.image_hwc)
         picture.pts = index
         picture.time_base = 1 / self._address.frame_rate
+        picture.duration = 1
         return [Packet(payload=picture, arrived_s=time.monotonic(), truth=truth)]
 
     def close(self) -> None:

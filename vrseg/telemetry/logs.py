@@ -57,14 +57,14 @@ def redact_values(_logger: WrappedLogger, _level: str, event: EventDict) -> Even
 
 
 def make_logger(log_format: LogFormat, level: str = "info") -> structlog.stdlib.BoundLogger:
-    """Return a logger that writes to stderr; lines below `level` cost nothing."""
+    """Set up logging for the process, and return a logger. It writes to stderr; lines below `level` cost nothing."""
     renderer: Any = (
         structlog.processors.JSONRenderer()
         if log_format == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=24)
     )
-    logger: structlog.stdlib.BoundLogger = structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr),
+    structlog.configure(
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         processors=[
             structlog.processors.add_log_level,
             OncePerSecond(),
@@ -77,4 +77,5 @@ def make_logger(log_format: LogFormat, level: str = "info") -> structlog.stdlib.
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
     )
+    logger: structlog.stdlib.BoundLogger = structlog.get_logger()
     return logger

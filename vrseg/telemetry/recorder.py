@@ -56,22 +56,6 @@ class Recorder:
         """Watch a stream."""
         self.streams[ledger.stream] = StreamRecord(ledger)
 
-    def remove_stream(self, stream: str) -> None:
-        """Forget a stream, its labels included."""
-        self.streams.pop(stream, None)
-        for metric in (
-            self._metrics.frames,
-            self._metrics.dropped,
-            self._metrics.failed,
-            self._metrics.decode_errors,
-            self._metrics.latency,
-            self._metrics.deadline_misses,
-            self._metrics.reconnects,
-            self._metrics.stream_info,
-            self._metrics.last_frame,
-        ):
-            metric.remove_by_labels({"stream": stream})
-
     def sample(self) -> None:
         """Call once a second: moves the window on."""
         self._marks.append(self.meter.mark())
