@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytest_plugins = ["plugins.clips", "plugins.daemon", "plugins.media_servers"]
 
@@ -39,3 +44,10 @@ def media_dir(shared_dir: Path) -> Path:
 @pytest.fixture(scope="session")
 def models_dir(shared_dir: Path) -> Path:
     return shared_dir / "models"
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """`make_logger` sets up logging for the process; the next test starts anew."""
+    yield
+    structlog.reset_defaults()
