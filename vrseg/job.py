@@ -93,7 +93,7 @@ async def run_job(
     recorder = running.recorder
     model = running.models[MODEL]
     ledger = running.ledgers[STREAM]
-    with _cancelled_by(signal.SIGTERM):
+    with _cancelled_by(signal.SIGINT, signal.SIGTERM):
         async with models_at_work(running):
             on_start(recorder, ledger)
             start, started_s = recorder.meter.mark(), time.monotonic()
@@ -136,12 +136,17 @@ def _stages(job: Job, plan: Plan) -> StreamStages:
 
 
 @contextmanager
-def _cancelled_by(number: signal.Signals) -> Iterator[None]:
-    """Within the block, the signal cancels the running task, so that unfinished files are removed."""
+def _cancelled_by(*numbers: signal.Signals) -> Iterator[None]:
+    """Within the block, these signals cancel the running task, so that unfinished files are removed.
+
+    SIGINT too: Python's own way raises KeyboardInterrupt at a second one, wherever the loop is, and skips the removal.
+    """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None  # noqa: S101 -- a coroutine always runs in a task
-    loop.add_signal_handler(number, task.cancel)
+    for number in numbers:
+        loop.add_signal_handler(number, task.cancel)
     try:
         yield
     finally:
-        loop.remove_signal_handler(number)
+        for number in numbers:
+            loop.remove_signal_handler(number)

@@ -203,6 +203,8 @@ def test_a_job_that_is_interrupted_leaves_nothing(make_clip: MakeClip, tmp_path:
     while not list(tmp_path.glob(".out*")) and time.monotonic() < deadline_s:
         time.sleep(0.05)
     job.send_signal(number)
+    time.sleep(0.02)
+    job.send_signal(number)  # as `timeout` does, or an impatient hand
     _, said = job.communicate(timeout=20)
     assert job.returncode == 1
     assert b"Traceback" not in said

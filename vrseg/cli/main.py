@@ -57,4 +57,7 @@ def main() -> int:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:  # while a command was still being loaded
+        print("interrupted", file=sys.stderr)
+        return 1
     return 0
