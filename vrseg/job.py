@@ -150,3 +150,5 @@ def _cancelled_by(*numbers: signal.Signals) -> Iterator[None]:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
+            if task.cancelling():
+                signal.signal(number, signal.SIG_IGN)  # said once is enough: the process is about to end
