@@ -46,5 +46,7 @@ def drain_on_signals(stop: asyncio.Event, drain_timeout_s: float, log: structlog
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+            if stop.is_set():
+                signal.signal(number, signal.SIG_IGN)  # an echo must not kill what is all but gone
         if deadline is not None:
             deadline.cancel()
