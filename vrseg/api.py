@@ -101,10 +101,18 @@ class AsyncPipeline:
     """
 
     def __init__(
-        self, model: str | Path = "demo", *, device: str = "auto", batch: int = 8, max_delay_s: float = 0.005
+        self,
+        model: str | Path = "demo",
+        *,
+        description: str | Path | None = None,
+        device: str = "auto",
+        batch: int = 8,
+        max_delay_s: float = 0.005,
     ) -> None:
         batching = {"max_size": batch, "max_delay": format_duration(max_delay_s)}
-        self._values = {"device": device, "models": {MODEL: {"path": str(model), "batch": batching}}}
+        beside = None if description is None else str(description)
+        section = {"path": str(model), "description": beside, "batch": batching}
+        self._values = {"device": device, "models": {MODEL: section}}
         self._room = credits_for(batch)
         self._submitted = 0
         self._open = False

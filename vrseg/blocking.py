@@ -33,9 +33,15 @@ class Pipeline:
     """
 
     def __init__(
-        self, model: str | Path = "demo", *, device: str = "auto", batch: int = 8, max_delay_s: float = 0.005
+        self,
+        model: str | Path = "demo",
+        *,
+        description: str | Path | None = None,
+        device: str = "auto",
+        batch: int = 8,
+        max_delay_s: float = 0.005,
     ) -> None:
-        self._inner = AsyncPipeline(model, device=device, batch=batch, max_delay_s=max_delay_s)
+        self._inner = AsyncPipeline(model, description=description, device=device, batch=batch, max_delay_s=max_delay_s)
         self._life: Future[None] | None = None
         self._entered: Future[None] = Future()
         self._leave = asyncio.Event()

@@ -33,13 +33,19 @@ def make_app(commands: Iterable[str]) -> typer.Typer:
     return app
 
 
-def options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    """Understand cameras, RTSP streams and VR video frame by frame, live, on your own machine."""
-    if version:
+def print_version(wanted: bool) -> None:
+    """Print the version and end, if that is wanted."""
+    if wanted:
         print(f"vrseg {__version__}")
         raise typer.Exit
+
+
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=print_version)
+    ] = False,
+) -> None:
+    """Understand cameras, RTSP streams and VR video frame by frame, live, on your own machine."""
 
 
 def main() -> int:

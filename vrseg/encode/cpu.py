@@ -119,9 +119,14 @@ def _start(encoder: str, settings: EncodeSettings, frame: Frame) -> _Work:
         context.open()
     except (FFmpegError, ValueError) as error:
         raise ConfigError(
-            f"encoder {encoder} refuses {context.width}x{context.height} with {context.options}: {describe(error)}"
+            f"encoder {encoder} refuses {context.width}x{context.height} with {_spoken(context.options)}: "
+            "check preset, quality and bitrate"
         ) from error
     return _Work(context, settings, frame, rate)
+
+
+def _spoken(options: dict[str, str]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in options.items()) or "its usual options"
 
 
 def _matrix(picture: av.VideoFrame) -> tuple[int, int]:

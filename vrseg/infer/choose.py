@@ -27,7 +27,7 @@ def make_engine(spec: ModelSpec, model: Model) -> Infer:
     """
     if model.precision not in ("fp32", "bf16"):
         raise ConfigError(
-            f"models.{spec.name}.precision: the CPU does not compute {model.precision}; write fp32, or use device: cuda"
+            f"models.{spec.name}.precision: {model.precision} is not in this version; write fp32, or bf16 with OpenVINO"
         )
     if model.precision == "bf16" and model.engine == "onnxruntime":
         raise ConfigError(

@@ -122,7 +122,7 @@ class Recorder:
         if (record.state, record.detail) == (state, detail):
             return
         record.state, record.detail = state, detail
-        say = self._log.warning if state in ("reconnecting", "failed") else self._log.info
+        say = {"reconnecting": self._log.warning, "failed": self._log.error}.get(state, self._log.info)
         say(f"stream {state}", stream=stream, **({"detail": detail} if detail else {}))
 
     def stream_reconnecting(self, stream: str, reason: str) -> None:
