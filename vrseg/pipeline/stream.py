@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from vrseg.pipeline.outputs import OutputStages
     from vrseg.stage import Render, ResultSink
 
+# Behind the last queue a frame still has to get to the encoder's thread, and must not grow too old on the way.
+LAST_CALL = 0.95
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueRule:
@@ -84,12 +87,16 @@ async def run_stream(
         ledger.write_off("sink")
 
 
+def _ageing(max_age_s: float) -> Ageing[Any] | None:
+    return Ageing(max_age_s=max_age_s, born_s=attrgetter("decoded_s")) if max_age_s else None
+
+
 class _Queues:
     """The three queues of a stream. Live frames can grow too old in any of them; only the first can overflow."""
 
     def __init__(self, rule: QueueRule, ledger: Ledger) -> None:
         self._ledger = ledger
-        ageing = Ageing[Any](max_age_s=rule.max_age_s, born_s=attrgetter("decoded_s")) if rule.max_age_s else None
+        ageing = _ageing(rule.max_age_s)
         self.decoded: Channel[Frame] = Channel(
             f"{ledger.stream}.decoded", rule.size, rule.policy, ageing=ageing, on_drop=self._drop_queued
         )
@@ -97,7 +104,10 @@ class _Queues:
             f"{ledger.stream}.finished", ledger.credits, ageing=ageing, on_drop=self._dropper("render")
         )
         self.rendered: Channel[Frame] = Channel(
-            f"{ledger.stream}.rendered", 1, ageing=ageing, on_drop=self._dropper("encode")
+            f"{ledger.stream}.rendered",
+            1,
+            ageing=_ageing(rule.max_age_s * LAST_CALL),
+            on_drop=self._dropper("encode"),
         )
 
     def _drop_queued(self, _frame: Frame, reason: DropReason) -> None:
