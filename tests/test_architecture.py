@@ -15,6 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Top to bottom: each layer may import those before it. `pipeline` and the stage folders do not know each other.
 GROUND = {"version", "errors", "address", "frame", "orientation", "av_errors", "stage", "config"}
 STAGES = {
+    "gpu",
     "demo",
     "source",
     "decode",

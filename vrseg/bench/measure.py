@@ -117,7 +117,7 @@ def _measure_stages(job: Job, plan: Plan, folder: Path, costs: dict[str, list[St
 
     decoded = timed("decode", backend.make_decoder(STREAM, live=False, first_index=0), _packets(plan), 0)
     count = len(decoded)
-    size = min(model.max_batch, spec.batch or model.max_batch)
+    size = model.max_batch  # also where the file fixes another: the pipeline gathers so many, and the engine shares out
     groups = [tuple(decoded[start : start + size]) for start in range(0, count, size)]
     # The preprocessor's buffers go round: one batch at a time through preprocess and infer, timed apart.
     finished: list[Frame] = []

@@ -1,0 +1,74 @@
+"""CUDA C++ of our own: found beside its module, compiled once for the card at hand, launched and counted."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from vrseg.errors import DeviceError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import cupy
+
+    from vrseg.gpu.device import Gpu
+
+COMMON = ("vrseg.gpu", "picture.cuh")
+"""In front of every source: what a picture is, and how its samples and colours are read."""
+OPTIONS = ("-std=c++17",)
+
+
+def source_of(package: str, name: str) -> str:
+    """Return a kernel file of `package` with the common part in front. NVRTC compiles it without any header."""
+    common, own = (files(part).joinpath(file).read_text(encoding="utf-8") for part, file in (COMMON, (package, name)))
+    return f'{common}\n#line 1 "{name}"\n{own}'
+
+
+class Kernels:
+    """The kernels of one file on one device. Made in a stage's `open`."""
+
+    def __init__(self, gpu: Gpu, package: str, name: str) -> None:
+        """Compile, or take from CuPy's cache on disk.
+
+        Raises:
+            DeviceError: the compiler refused it.
+        """
+        self._gpu = gpu
+        self._module = _compiled(gpu.index, package, name)
+
+    def launch(
+        self,
+        name: str,
+        stream: cupy.cuda.Stream,
+        grid: tuple[int, int, int],
+        block: tuple[int, int, int],
+        arguments: Sequence[Any],
+    ) -> None:
+        """Put one launch of the `extern "C"` kernel `name` on `stream`.
+
+        Args:
+            name: of the kernel.
+            stream: where it runs.
+            grid: blocks in x, y, z.
+            block: threads in x, y, z.
+            arguments: NumPy scalars of the exact type; `numpy.uint64` for device pointers; structures by value as
+                NumPy arrays of one element of a structured type, laid out as C++ does.
+        """
+        with stream:
+            self._module.get_function(name)(grid, block, tuple(arguments))
+        self._gpu.counts.add(launches=1)
+
+
+@cache
+def _compiled(device_index: int, package: str, name: str) -> cupy.RawModule:
+    import cupy  # noqa: PLC0415 -- GPU libraries load only when a GPU is chosen
+
+    try:
+        with cupy.cuda.Device(device_index):
+            module = cupy.RawModule(code=source_of(package, name), options=OPTIONS)
+            module.compile()
+    except cupy.cuda.compiler.CompileException as error:
+        raise DeviceError(f"{package}/{name} does not compile for this GPU: {error}") from error
+    return module

@@ -1,0 +1,181 @@
+"""Memory that is taken once and lent out again and again, ordered by events instead of waits."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from vrseg.errors import DeviceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import cupy
+    import numpy.typing as npt
+
+    from vrseg.gpu.device import Gpu
+
+Kind: TypeAlias = Literal["device", "pinned"]
+
+PATIENCE_S = 30.0
+"""A pool that gives nothing back for so long is stuck, not busy."""
+
+
+class Pool:
+    """Blocks of one size. Made on demand up to `limit`; who asks for more waits until one comes back.
+
+    After the first few batches it never allocates. Safe to use from several threads.
+    """
+
+    def __init__(self, gpu: Gpu, kind: Kind, block_bytes: int, *, limit: int, name: str) -> None:
+        self.name = name
+        self.block_bytes = block_bytes
+        self.made = 0
+        """Blocks that exist: the high-water mark of blocks lent at once."""
+        self._gpu = gpu
+        self._kind: Kind = kind
+        self._limit = limit
+        self._free: list[Block] = []
+        self._returned = threading.Condition(threading.Lock())
+        self._closed = False
+
+    def lend(self, stream: cupy.cuda.Stream | None = None) -> Lease:
+        """Lend a block. Work that is put on `stream` from now on comes after all reading of its last borrower.
+
+        Without a stream (host code will touch it) the caller waits for that reading.
+
+        Raises:
+            DeviceError: no block came back for `PATIENCE_S`, or the pool was closed.
+            cupy.cuda.memory.OutOfMemoryError: no memory for another block.
+        """
+        block = self._take()
+        for event in block.reads:
+            if stream is None:
+                event.synchronize()
+                self._gpu.counts.add(host_waits=1)
+            else:
+                stream.wait_event(event)
+        block.reads.clear()
+        return Lease(block, self._give_back)
+
+    def close(self) -> None:
+        """Free what is not lent out, and the rest as it comes back. Safe to call twice."""
+        with self._returned:
+            self._closed = True
+            for block in self._free:
+                self._free_block(block)
+            self._free.clear()
+            self._returned.notify_all()
+
+    def _take(self) -> Block:
+        with self._returned:
+            if not self._free and self.made < self._limit:
+                block = Block(_allocate(self._kind, self.block_bytes))
+                self.made += 1
+                self._count(+1)
+                return block
+            found = self._returned.wait_for(lambda: self._free or self._closed, PATIENCE_S)
+            if self._closed or not found:
+                reason = "was closed" if self._closed else f"got nothing back for {PATIENCE_S:g} s"
+                raise DeviceError(f"memory pool {self.name} ({self._limit} blocks) {reason}")
+            return self._free.pop()
+
+    def _give_back(self, block: Block) -> None:
+        with self._returned:
+            if self._closed:
+                self._free_block(block)
+                return
+            self._free.append(block)
+            self._returned.notify()
+
+    def _free_block(self, block: Block) -> None:
+        block.free()
+        self.made -= 1
+        self._count(-1)
+
+    def _count(self, blocks: int) -> None:
+        size = blocks * self.block_bytes
+        made = max(0, blocks)
+        if self._kind == "device":
+            self._gpu.counts.add(device_allocations=made, device_bytes=size)
+        else:
+            self._gpu.counts.add(pinned_allocations=made, pinned_bytes=size)
+
+
+class Block:
+    """One piece of memory, and who may still be reading it."""
+
+    def __init__(self, memory: Any) -> None:
+        self.memory = memory
+        """`cupy.cuda.Memory` or `cupy.cuda.PinnedMemory`; frees itself when it is dropped."""
+        self.address: int = memory.ptr
+        self.reads: list[cupy.cuda.Event] = []
+
+    def free(self) -> None:
+        """Wait for the last readers, then let go."""
+        for event in self.reads:
+            event.synchronize()
+        self.reads.clear()
+        self.memory = None
+
+
+class Lease:
+    """A block on loan. It goes back with `release`, or when nobody holds the lease any more."""
+
+    __slots__ = ("_block", "_give_back", "address")
+
+    def __init__(self, block: Block, give_back: Callable[[Block], None]) -> None:
+        self.address = block.address
+        """Device pointer, or host pointer of pinned memory."""
+        self._block: Block | None = block
+        self._give_back = give_back
+
+    def read_on(self, stream: cupy.cuda.Stream) -> None:
+        """Promise that work already put on `stream` is the last of that stream to touch the block in this loan.
+
+        The next borrower comes after it, without anybody waiting. To be called after the work was enqueued.
+        """
+        if self._block is not None:
+            self._block.reads.append(recorded(stream))
+
+    def release(self) -> None:
+        """Give the block back; nobody may use it any more but work announced by `read_on`. Safe to call twice."""
+        block, self._block = self._block, None
+        if block is not None:
+            self._give_back(block)
+
+    def __del__(self) -> None:
+        self.release()
+
+
+def recorded(stream: cupy.cuda.Stream, *, timed: bool = False) -> cupy.cuda.Event:
+    """Mark the present end of `stream`. Threads that wait for the event sleep instead of spinning."""
+    import cupy  # noqa: PLC0415 -- GPU libraries load only when a GPU is chosen
+
+    event = cupy.cuda.Event(block=True, disable_timing=not timed)
+    event.record(stream)
+    return event
+
+
+def wait_for(gpu: Gpu, event: cupy.cuda.Event) -> None:
+    """Let the calling thread sleep until the GPU has come to `event`. The GIL is free meanwhile."""
+    event.synchronize()
+    gpu.counts.add(host_waits=1)
+
+
+def host_view(lease: Lease, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """View a pinned block as an array. It holds no reference: keep the lease as long as the array."""
+    count = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = (ctypes.c_uint8 * count).from_address(lease.address)
+    view: npt.NDArray[Any] = np.ctypeslib.as_array(raw).view(dtype).reshape(shape)
+    return view
+
+
+def _allocate(kind: Kind, size_bytes: int) -> Any:
+    import cupy  # noqa: PLC0415 -- GPU libraries load only when a GPU is chosen
+
+    # Straight from the driver: CuPy's own pools would keep what these pools have freed.
+    return cupy.cuda.Memory(size_bytes) if kind == "device" else cupy.cuda.PinnedMemory(size_bytes)

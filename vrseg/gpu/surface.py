@@ -1,0 +1,68 @@
+"""A picture in device memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    import cupy
+
+    from vrseg.gpu.memory import Lease
+
+SurfaceFormat: TypeAlias = Literal["nv12", "p016"]
+Matrix: TypeAlias = Literal["bt601", "bt709", "bt2020"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Surface:
+    """A 4:2:0 picture: a plane of luma, and below it one of interleaved chroma. Shared: never written to once made.
+
+    `Frame.picture` on a CUDA device. Its memory goes back to its pool when the last frame that holds it is gone.
+    """
+
+    lease: Lease = field(repr=False)
+    width: int
+    height: int
+    """Pixels, as coded; both are even (NVDEC and NVENC know no odd pictures)."""
+    format: SurfaceFormat = "nv12"
+    """`p016` has 16 bits per sample, the value in the high ones."""
+    matrix: Matrix
+    full_range: bool
+    ready: cupy.cuda.Event = field(repr=False)
+    """Reached when the picture is complete."""
+
+    @property
+    def sample_bytes(self) -> int:
+        return 1 if self.format == "nv12" else 2
+
+    @property
+    def pitch_bytes(self) -> int:
+        """From row to row, of both planes: no padding."""
+        return self.width * self.sample_bytes
+
+    @property
+    def luma_address(self) -> int:
+        return self.lease.address
+
+    @property
+    def chroma_address(self) -> int:
+        return self.lease.address + self.pitch_bytes * self.height
+
+    @property
+    def size_bytes(self) -> int:
+        """Both planes."""
+        return self.pitch_bytes * self.height * 3 // 2
+
+    def wait_on(self, stream: cupy.cuda.Stream) -> None:
+        """Put work on `stream` only after this picture is complete. Nobody waits."""
+        stream.wait_event(self.ready)
+
+    def read_on(self, stream: cupy.cuda.Stream) -> None:
+        """Promise that `stream` has all its reading of this picture enqueued; see `Lease.read_on`."""
+        self.lease.read_on(stream)
+
+
+def surface_bytes(width: int, height: int, surface_format: SurfaceFormat) -> int:
+    """Bytes of a picture of this size."""
+    return width * height * 3 // 2 * (1 if surface_format == "nv12" else 2)
