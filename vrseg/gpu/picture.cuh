@@ -43,3 +43,19 @@ __device__ __forceinline__ Rgb rgb_of(const Picture& picture, float luma, Chroma
     const float cb = chroma.cb - 128.0f, cr = chroma.cr - 128.0f;
     return {y + picture.red_cr * cr, y + picture.green_cb * cb + picture.green_cr * cr, y + picture.blue_cb * cb};
 }
+
+// Numbers of 16 bits (IEEE binary16), rounded to nearest even. PTX, because cuda_fp16.h is a header.
+// Who compiles this for another machine brings both along.
+#ifdef __CUDACC__
+__device__ __forceinline__ u16 half_of(float value) {
+    u16 bits;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+    return bits;
+}
+
+__device__ __forceinline__ float of_half(u16 bits) {
+    float value;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+    return value;
+}
+#endif
