@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import cupy
+
+    from vrseg.frame import Frame
+    from vrseg.gpu.surface import Surface
     from vrseg.gpu.tensor import DeviceTensor
 
 
@@ -34,3 +40,22 @@ class DeviceDetections:
 
 
 DeviceResult: TypeAlias = DeviceSegmentation | DeviceDetections
+
+
+class Paint(Protocol):
+    """Draws what a head found, on the head's thread and stream, before anybody waits for either."""
+
+    def open(self, stream: cupy.cuda.Stream) -> None:
+        """Acquire what drawing needs, for work on this stream. May fail."""
+
+    def enqueue(
+        self, frames: Sequence[Frame], found: Sequence[DeviceResult], stream: cupy.cuda.Stream
+    ) -> tuple[Surface | None, ...]:
+        """Put the drawing of a batch on the stream; never wait.
+
+        Returns:
+            For each frame its new picture; None for those of streams that have no view.
+        """
+
+    def close(self) -> None:
+        """Release everything. Always safe."""
