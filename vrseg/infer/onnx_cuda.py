@@ -1,0 +1,182 @@
+"""ONNX Runtime on an NVIDIA GPU: frames come in and go out in device memory, and nobody waits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vrseg.errors import ModelError
+from vrseg.frame import Inference
+from vrseg.gpu.tensor import DeviceTensor
+from vrseg.infer.cuda_session import CHANNELS_LAST, USUAL, BatchTooLargeError, failing_as_model
+from vrseg.infer.gate import compare
+from vrseg.infer.onnx_loader import Loader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from vrseg.frame import Batch
+    from vrseg.gpu.lane import Lane
+    from vrseg.gpu.memory import Lease, Pool
+    from vrseg.infer.cuda_program import Program
+
+
+class OnnxCudaEngine:
+    """Runs the lane's model with ONNX Runtime's CUDA provider. An `Infer` stage.
+
+    One program for each batch size 1, 2, 4, ...: a batch runs in the smallest that holds it, as one CUDA graph. The
+    type that it computes in is the model's own; for fp16 give the lane the spec of a converted model.
+    """
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self._loader: Loader | None = None
+        self._programs: dict[int, Program] = {}
+        self._gathered: Pool | None = None
+        self.largest_batch = lane.max_batch
+        """Frames of one run at most; larger batches are run in pieces. Falls when memory is short."""
+        self.channels_last = False
+        """True when the network runs faster with its channels last, and so it does. Known after `open`."""
+        self.remarks: list[str] = []
+        """What went otherwise than best, and why: for the log."""
+
+    def open(self) -> None:
+        """Load the model for each batch size, run it, choose the faster layout, and record the runs.
+
+        Raises:
+            DeviceError: ONNX Runtime has no working CUDA provider, or the GPU failed.
+            ModelError: ONNX Runtime cannot use the model, or it does not fit into memory even for one frame.
+        """
+        path = self._lane.spec.path
+        self._stream = self._lane.open()
+        self._loader = Loader(self._lane, self._stream, self.remarks)
+        exact = self._loader.exact_batch
+        if exact is not None and exact > self._lane.max_batch:
+            raise ModelError(f"{path}: takes exactly {exact} frames at once; write batch.max_size: {exact}")
+        sizes = batch_sizes(self._lane.max_batch) if exact is None else [exact]
+        variant = self._open_largest(self._loader, sizes)
+        for size in reversed(sizes[:-1]):
+            try:
+                self._programs[size] = self._loader.load(size, variant)
+            except BatchTooLargeError:
+                self.remarks.append(f"batches of {size} run padded: no memory for a program of their own")
+
+    def process(self, item: Batch, /) -> Iterable[Inference]:
+        """Put the inference of a batch on the lane's stream.
+
+        Raises:
+            DeviceError: the GPU failed.
+            ModelError: ONNX Runtime failed on the batch.
+        """
+        path = self._lane.spec.path
+        if self._loader is None:
+            raise ModelError(f"{path}: the engine is not open")
+        frames = len(item.frames)
+        lease: Lease | None = None
+        while lease is None:
+            try:
+                with failing_as_model(path, "failed on a batch", self._stream):
+                    lease = self._run(self._loader, item.tensor, frames)
+            except BatchTooLargeError:
+                if len(self._programs) == 1:
+                    raise
+                del self._programs[max(self._programs)]
+                self._shrink_to(max(self._programs))
+        item.tensor.lease.release()
+        outputs = {
+            place.name: DeviceTensor(
+                lease=lease, shape=(frames, *place.frame_shape), dtype=place.dtype, offset_bytes=place.offset_bytes
+            )
+            for place in self._loader.block.places
+        }
+        return (Inference(frames=item.frames, placements=item.placements, outputs=outputs),)
+
+    def flush(self) -> Iterable[Inference]:
+        return ()
+
+    def close(self) -> None:
+        for program in self._programs.values():
+            program.forget_graph()
+        self._programs.clear()
+        if self._gathered is not None:
+            self._gathered.close()
+        if self._loader is not None:
+            self._loader.close()
+        self._gathered = self._loader = None
+
+    def _open_largest(self, loader: Loader, sizes: list[int]) -> Mapping[str, str]:
+        """Make the program of the largest size that memory allows; drop larger ones from `sizes`."""
+        while True:
+            try:
+                return self._choose(loader, sizes[-1])
+            except BatchTooLargeError:
+                if len(sizes) == 1:
+                    raise
+                sizes.pop()
+                self._shrink_to(sizes[-1])
+
+    def _shrink_to(self, size: int) -> None:
+        self.remarks.append(f"not enough GPU memory for {self.largest_batch} frames at once: going on with {size}")
+        self.largest_batch = size
+
+    def _choose(self, loader: Loader, size: int) -> Mapping[str, str]:
+        """Try both layouts and keep the faster, if it says the same."""
+        usual = loader.load(size, USUAL)
+        self._programs[size] = usual
+        self.largest_batch = size
+        expected, usual_ms = loader.answers(usual), usual.duration_ms()
+        try:
+            other = loader.load(size, CHANNELS_LAST)
+            verdict = compare(self._lane.spec, expected, loader.answers(other))
+            other_ms = other.duration_ms()
+        except ModelError as error:
+            self.remarks.append(f"channels stay first: {error}")
+            return USUAL
+        if not verdict.passed:
+            self.remarks.append(f"channels stay first: last would change the result: {verdict.text}")
+        if not verdict.passed or other_ms >= usual_ms:
+            return USUAL
+        self._programs[size] = other
+        self.channels_last = True
+        return CHANNELS_LAST
+
+    def _run(self, loader: Loader, tensor: DeviceTensor, frames: int) -> Lease:
+        """Enqueue all frames; return the block that holds the outputs."""
+        lease = loader.outputs.lend(self._stream)
+        if frames <= self.largest_batch:
+            self._program_for(frames).enqueue()
+            return lease
+        return self._run_pieces(loader, tensor, frames, lease)
+
+    def _run_pieces(self, loader: Loader, tensor: DeviceTensor, frames: int, lease: Lease) -> Lease:
+        """Bring each piece to where programs read, and what they wrote to a block for the whole batch."""
+        self._gathered = self._gathered or loader.new_pool("gathered")
+        whole = self._gathered.lend(self._stream)
+        frame_bytes = tensor.size_bytes // frames
+        for first in range(0, frames, self.largest_batch):
+            count = min(self.largest_batch, frames - first)
+            if first:
+                self._copy(tensor.address + first * frame_bytes, tensor.address, count * frame_bytes)
+            self._program_for(count).enqueue()
+            for place in loader.block.places:
+                written = lease.address + place.offset_bytes
+                target = whole.address + place.offset_bytes + first * place.frame_bytes
+                self._copy(written, target, count * place.frame_bytes)
+        lease.release()
+        return whole
+
+    def _program_for(self, frames: int) -> Program:
+        return self._programs[min(size for size in self._programs if size >= frames)]
+
+    def _copy(self, source: int, target: int, size_bytes: int) -> None:
+        import cupy  # noqa: PLC0415 -- GPU libraries load only when a GPU is chosen
+
+        runtime = cupy.cuda.runtime
+        runtime.memcpyAsync(target, source, size_bytes, runtime.memcpyDeviceToDevice, self._stream.ptr)
+
+
+def batch_sizes(max_batch: int) -> list[int]:
+    """Return the sizes that have programs: powers of two, and the largest batch."""
+    sizes = [1]
+    while sizes[-1] * 2 < max_batch:
+        sizes.append(sizes[-1] * 2)
+    return sizes if max_batch == 1 else [*sizes, max_batch]
