@@ -166,6 +166,13 @@ def wait_for(gpu: Gpu, event: cupy.cuda.Event) -> None:
     gpu.counts.add(host_waits=1)
 
 
+def elapsed_s(begun: cupy.cuda.Event, done: cupy.cuda.Event) -> float:
+    """Return how long the GPU took from one timed event to another; it has come to both."""
+    import cupy  # noqa: PLC0415 -- GPU libraries load only when a GPU is chosen
+
+    return float(cupy.cuda.get_elapsed_time(begun, done)) / 1000
+
+
 def host_view(lease: Lease, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """View a pinned block as an array. It holds no reference: keep the lease as long as the array."""
     count = int(np.prod(shape)) * np.dtype(dtype).itemsize

@@ -78,12 +78,18 @@ class SegmentHead:
 def cut(scores_chw: F32, placement: Placement, spec: ModelSpec) -> F32:
     """Cut the padding off; scores may be smaller than the input. Returns float32, (C, h, w), still upright."""
     _, height, width = scores_chw.shape
+    left, top, right, bottom = window(width, height, placement, spec)
+    return scores_chw[:, top:bottom, left:right].astype(np.float32, copy=False)
+
+
+def window(width: int, height: int, placement: Placement, spec: ModelSpec) -> tuple[int, int, int, int]:
+    """Find the picture in scores of this size: left, top, right, bottom; at least one score."""
     scale_x, scale_y = width / spec.input.width, height / spec.input.height
     left = min(round(placement.left * scale_x), width - 1)
     top = min(round(placement.top * scale_y), height - 1)
     right = max(left + 1, round((placement.left + placement.width) * scale_x))
     bottom = max(top + 1, round((placement.top + placement.height) * scale_y))
-    return scores_chw[:, top:bottom, left:right].astype(np.float32, copy=False)
+    return left, top, right, bottom
 
 
 def turned_back(scores: U8, rotation_deg: int) -> U8:
