@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -18,12 +19,19 @@ if TYPE_CHECKING:
 COMMON = ("vrseg.gpu", "picture.cuh")
 """In front of every source: what a picture is, and how its samples and colours are read."""
 OPTIONS = ("-std=c++17",)
+_INCLUDE = re.compile(r'^#include "(\w+\.cuh)"$', re.MULTILINE)
 
 
 def source_of(package: str, name: str) -> str:
-    """Return a kernel file of `package` with the common part in front. NVRTC compiles it without any header."""
-    common, own = (files(part).joinpath(file).read_text(encoding="utf-8") for part, file in (COMMON, (package, name)))
-    return f'{common}\n#line 1 "{name}"\n{own}'
+    """Return a kernel file of `package` with the common part in front, and in it the .cuh files that it includes.
+
+    They are found beside it. NVRTC compiles the whole without any header, and CuPy's cache knows of every change.
+    """
+    return _text(*COMMON) + _INCLUDE.sub(lambda found: _text(package, found[1]), _text(package, name))
+
+
+def _text(package: str, name: str) -> str:
+    return f'#line 1 "{name}"\n{files(package).joinpath(name).read_text(encoding="utf-8")}\n'
 
 
 class Kernels:

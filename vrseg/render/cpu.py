@@ -11,6 +11,7 @@ import numpy as np
 from vrseg.errors import ConfigError
 from vrseg.frame import Detections, Segmentation
 from vrseg.render.blend import FULL, Blender, crop, fill
+from vrseg.render.colours import BLACK, CHROMA_GREEN, UNKNOWN_CLASS, WHITE, contrast
 from vrseg.render.coverage import Cover, CoverageMaker
 from vrseg.render.frosted import FrostedGlass
 from vrseg.render.label import LabelledBox, draw
@@ -25,11 +26,6 @@ if TYPE_CHECKING:
     from vrseg.frame import F32, U8, Frame, Result
     from vrseg.models.spec import ResolvedClass
     from vrseg.stage import Render
-
-_BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
-_CHROMA_GREEN = (0, 177, 64)
-"""What studios paint their walls with; keyers know it."""
-_UNKNOWN_CLASS = (255, 160, 0)
 
 
 def make_render(view: View, *, opacity: float, classes: Sequence[ResolvedClass]) -> Render:
@@ -90,7 +86,7 @@ class _View(PassThrough, ABC):
         """Make the picture to show; the frame's own, unchanged, when there is nothing to draw."""
 
     def _colour(self, class_id: int) -> tuple[int, int, int]:
-        return self._classes[class_id].color_rgb if class_id < len(self._classes) else _UNKNOWN_CLASS
+        return self._classes[class_id].color_rgb if class_id < len(self._classes) else UNKNOWN_CLASS
 
     def _foreground(self, frame: Frame, result: Result) -> Cover | None:
         return self._coverage.foreground(result, frame.width, frame.height, self._background_ids)
@@ -131,7 +127,7 @@ class Overlay(_View):
                 bottom=bottom,
                 text=f"{name} {round(float(detections.scores[index]) * 100)} %",
                 colour=yuv_of(rgb, picture),
-                text_colour=yuv_of(_contrast(rgb), picture),
+                text_colour=yuv_of(contrast(rgb), picture),
             )
             draw(upright, box, self._blender)
         return picture
@@ -143,7 +139,7 @@ class ClassColours(_View):
     def draw(self, frame: Frame, result: Result) -> av.VideoFrame:
         picture = blank_like(frame.picture)
         planes = planes_of(picture)
-        fill(planes, yuv_of(_BLACK, picture))
+        fill(planes, yuv_of(BLACK, picture))
         for cover in self._coverage.classes(result, frame.width, frame.height, self._background_ids):
             colour = yuv_of(self._colour(cover.class_id), picture)
             self._blender.mix(crop(planes, *cover.area), colour, cover.weight)
@@ -156,13 +152,13 @@ class Matte(_View):
     def draw(self, frame: Frame, result: Result) -> av.VideoFrame:
         picture = blank_like(frame.picture)
         planes = planes_of(picture)
-        fill(planes, yuv_of(_BLACK, picture))
+        fill(planes, yuv_of(BLACK, picture))
         if isinstance(result, Segmentation):
             cover = self._coverage.probability(result, frame.width, frame.height, self._background_ids)
             if cover is not None:
                 crop(planes, *cover.area).y[:] = _as_luma(cover.weight, full=is_full_range(picture))
         elif (cover := self._foreground(frame, result)) is not None:
-            self._blender.mix(crop(planes, *cover.area), yuv_of(_WHITE, picture), cover.weight)
+            self._blender.mix(crop(planes, *cover.area), yuv_of(WHITE, picture), cover.weight)
         return picture
 
 
@@ -171,7 +167,7 @@ class GreenScreen(_View):
 
     def draw(self, frame: Frame, result: Result) -> av.VideoFrame:
         picture = blank_like(frame.picture)
-        fill(planes_of(picture), yuv_of(_CHROMA_GREEN, picture))
+        fill(planes_of(picture), yuv_of(CHROMA_GREEN, picture))
         _show(self._foreground(frame, result), drawable(frame.picture), picture, self._blender)
         return picture
 
@@ -202,12 +198,6 @@ def _as_luma(probability: U8, *, full: bool) -> U8:
         return probability
     luma = np.multiply(probability, 55, dtype=np.uint16)  # 55 / 64 is 219 / 255
     return np.add(np.right_shift(luma, 6, out=luma), 16, out=luma).astype(np.uint8)
-
-
-def _contrast(rgb: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Choose black or white text for a label of this colour."""
-    red, green, blue = rgb
-    return _BLACK if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else _WHITE
 
 
 def _upright(planes: Planes, rotation_deg: int) -> Planes:

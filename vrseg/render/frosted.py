@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _ROWS = 54
 """Rows of the small picture that is blurred; at this size a wide Gaussian is two small matrix products per plane."""
-_SIGMA_ROWS = 1.6
+SIGMA_ROWS = 1.6
 """Width of the Gaussian in rows of the small picture: faces and writing are gone, shapes and light remain."""
 
 
@@ -35,20 +35,20 @@ class FrostedGlass:
         inside the foreground.
         """
         width, height = source.width, source.height
-        share = min(1.0, _ROWS / min(width, height))
-        small = self._shrink.reformat(
-            source,
-            max(8, round(width * share / 2) * 2),
-            max(8, round(height * share / 2) * 2),
-            interpolation=Interpolation.AREA,
-            threads=1,
-        )
+        small_width, small_height = small_size(width, height)
+        small = self._shrink.reformat(source, small_width, small_height, interpolation=Interpolation.AREA, threads=1)
         certainty = _certainty(foreground, source, small)
         planes = planes_of(small)
-        _convolve(planes.y, certainty, _SIGMA_ROWS)
+        _convolve(planes.y, certainty, SIGMA_ROWS)
         for chroma in (planes.u, planes.v):
-            _convolve(chroma, certainty[::2, ::2], _SIGMA_ROWS / 2)
+            _convolve(chroma, certainty[::2, ::2], SIGMA_ROWS / 2)
         return self._grow.reformat(small, width, height, interpolation=Interpolation.BICUBIC, threads=1)
+
+
+def small_size(width: int, height: int) -> tuple[int, int]:
+    """Give width and height of the small picture that is blurred in place of one of this size; both are even."""
+    share = min(1.0, _ROWS / min(width, height))
+    return max(8, round(width * share / 2) * 2), max(8, round(height * share / 2) * 2)
 
 
 def _convolve(plane: U8, certainty: F32, sigma: float) -> None:

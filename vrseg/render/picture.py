@@ -95,7 +95,7 @@ def yuv_of(rgb: tuple[int, int, int], picture: av.VideoFrame) -> Yuv:
     A picture that does not name its matrix gets the one that players assume: BT.709 for high definition, else BT.601.
     """
     kr, kb = _MATRICES.get(picture.colorspace, _HD_MATRIX if _looks_hd(picture) else _SD_MATRIX)
-    return _converted(rgb, kr, kb, is_full_range(picture))
+    return converted(rgb, kr, kb, full_range=is_full_range(picture))
 
 
 def is_full_range(picture: av.VideoFrame) -> bool:
@@ -104,11 +104,12 @@ def is_full_range(picture: av.VideoFrame) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _converted(rgb: tuple[int, int, int], kr: float, kb: float, full: bool) -> Yuv:
+def converted(rgb: tuple[int, int, int], kr: float, kb: float, *, full_range: bool) -> Yuv:
+    """Convert a colour by the weights of red and blue in luma, ITU-T H.273."""
     red, green, blue = (channel / 255 for channel in rgb)
     luma = kr * red + (1 - kr - kb) * green + kb * blue
     cb, cr = (blue - luma) / (2 - 2 * kb), (red - luma) / (2 - 2 * kr)
-    if full:
+    if full_range:
         return round(luma * 255), min(255, round(128 + cb * 255)), min(255, round(128 + cr * 255))
     return round(16 + luma * 219), round(128 + cb * 224), round(128 + cr * 224)
 
