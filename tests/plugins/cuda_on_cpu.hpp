@@ -89,6 +89,15 @@ inline unsigned __byte_perm(unsigned a, unsigned b, unsigned selector) {
     return out;
 }
 
+inline unsigned __dp2a_lo(unsigned a, unsigned b, unsigned sum) {
+    return sum + (a & 0xffff) * (b & 255) + (a >> 16) * (b >> 8 & 255);
+}
+inline unsigned __dp2a_hi(unsigned a, unsigned b, unsigned sum) { return __dp2a_lo(a, b >> 16, sum); }
+inline unsigned __dp4a(unsigned a, unsigned b, unsigned sum) {
+    for (int i = 0; i < 32; i += 8) sum += (a >> i & 255) * (b >> i & 255);
+    return sum;
+}
+
 template <typename To, typename From> inline To bits_as(From v) {
     static_assert(sizeof(To) == sizeof(From), "the same bits");
     To out;

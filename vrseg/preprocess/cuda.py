@@ -1,0 +1,170 @@
+"""Frames to model input on a GPU: one launch for a batch, whatever the sizes of its frames."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vrseg.frame import Batch
+from vrseg.gpu.kernels import Kernels
+from vrseg.gpu.picture import PICTURE, picture_fields
+from vrseg.gpu.tensor import DeviceTensor
+from vrseg.preprocess.placement import place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import cupy
+    import numpy.typing as npt
+
+    from vrseg.frame import Frame, Placement
+    from vrseg.gpu.lane import Lane
+    from vrseg.gpu.surface import Surface
+    from vrseg.models.spec import InputSpec
+
+# As in preprocess.cu.
+_MAX_SLOTS = 16
+_STRIP = 4
+# A warp reads along a row; eight strips below each other share most of what they read.
+_BLOCK = (32, 8, 1)
+SLOT = np.dtype(
+    [
+        ("picture", PICTURE),
+        ("out", np.uint64),
+        ("width", np.int32),
+        ("height", np.int32),
+        ("left", np.int32),
+        ("top", np.int32),
+        ("right", np.int32),
+        ("bottom", np.int32),
+        ("origin", np.int32),
+        ("step_x", np.int32),
+        ("step_y", np.int32),
+        ("ratio_x", np.float32),
+        ("ratio_y", np.float32),
+    ],
+    align=True,
+)
+JOB = np.dtype(
+    [
+        ("slots", SLOT, (_MAX_SLOTS,)),
+        ("factor", np.float32, (3,)),
+        ("offset", np.float32, (3,)),
+        ("channel", np.int32, (3,)),
+        ("element_bytes", np.int32),
+        ("pad", np.float32),
+    ],
+    align=True,
+)
+
+
+class CudaPreprocess:
+    """Surfaces of any size, turned or not, become one tensor in the engine's input buffer. A `Preprocess` stage.
+
+    Enqueues and never waits for the GPU; it waits for the engine to have taken the batch before.
+    """
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self._stream: cupy.cuda.Stream | None = None
+        self._kernels: Kernels | None = None
+
+    def open(self) -> None:
+        self._stream = self._lane.open()
+        self._kernels = Kernels(self._lane.gpu, "vrseg.preprocess", "preprocess.cu")
+
+    def process(self, item: tuple[Frame, ...], /) -> Iterable[Batch]:
+        """Put the scaling, colouring and normalising of a batch on the lane's stream.
+
+        Raises:
+            DeviceError: the engine did not take the batch before.
+        """
+        stream, kernels = self._stream, self._kernels
+        assert stream is not None
+        assert kernels is not None
+        target = self._lane.spec.input
+        lease = self._lane.inputs.lend(stream)
+        placements = tuple(place(one.width, one.height, one.rotation_deg, target) for one in item)
+        surfaces: list[Surface] = [one.picture for one in item]
+        for surface in surfaces:
+            surface.wait_on(stream)
+        for job, grid in launches(surfaces, placements, target, lease.address):
+            kernels.launch("preprocess", stream, grid, _BLOCK, (job,))
+        for surface in surfaces:
+            surface.read_on(stream)
+        tensor = DeviceTensor(lease=lease, shape=(len(item), *target.shape), dtype=target.dtype)
+        return (Batch(frames=item, placements=placements, tensor=tensor),)
+
+    def flush(self) -> Iterable[Batch]:
+        return ()
+
+    def close(self) -> None:
+        self._stream = self._kernels = None
+
+
+def launches(
+    surfaces: Sequence[Surface], placements: Sequence[Placement], target: InputSpec, out_address: int
+) -> Iterator[tuple[npt.NDArray[Any], tuple[int, int, int]]]:
+    """Describe the launches of a batch, one per 16 frames: the structure `Job` of preprocess.cu, and the grid.
+
+    Args:
+        surfaces: the frames' pictures.
+        placements: where each lies in the tensor, upright.
+        target: what the tensor must hold.
+        out_address: device pointer of the batch's tensor.
+    """
+    tensor_bytes = int(np.prod(target.shape)) * np.dtype(target.dtype).itemsize
+    for begin in range(0, len(surfaces), _MAX_SLOTS):
+        job = _job(target)
+        slots = job["slots"][0]
+        part = slice(begin, begin + _MAX_SLOTS)
+        for index, (surface, placement) in enumerate(zip(surfaces[part], placements[part], strict=True)):
+            address = out_address + (begin + index) * tensor_bytes
+            slots[index] = _slot(surface, placement, target, address)
+        count = len(surfaces[part])
+        width, height = int(slots["width"].max()), int(slots["height"].max())
+        yield job, (-(-width // _BLOCK[0]), -(-height // (_BLOCK[1] * _STRIP)), count)
+
+
+def bytes_touched(surfaces: Sequence[Surface], target: InputSpec) -> int:
+    """Count what a batch must at least move: every sample read once, every number written once."""
+    tensor_bytes = int(np.prod(target.shape)) * np.dtype(target.dtype).itemsize
+    return sum(surface.size_bytes + tensor_bytes for surface in surfaces)
+
+
+def _job(target: InputSpec) -> npt.NDArray[Any]:
+    """Return the structure without its slots."""
+    job = np.zeros(1, JOB)
+    order = (0, 1, 2) if target.color == "rgb" else (2, 1, 0)
+    plane = target.width * target.height if target.layout == "nchw" else 1
+    factor, offset = np.ones(3), np.zeros(3)
+    if target.dtype != "uint8":
+        factor = target.scale / np.array(target.std)
+        offset = -np.array(target.mean) / np.array(target.std)
+    job["factor"], job["offset"] = factor[list(order)], offset[list(order)]
+    job["channel"] = [plane * channel for channel in order]
+    job["element_bytes"] = np.dtype(target.dtype).itemsize
+    job["pad"] = target.pad
+    return job
+
+
+def _slot(surface: Surface, placement: Placement, target: InputSpec, address: int) -> tuple[Any, ...]:
+    """Return the fields of SLOT, in order: the placement turned back to how the frame is coded."""
+    width, height = target.width, target.height
+    left, top = placement.left, placement.top
+    right, bottom = left + placement.width, top + placement.height
+    x = 1 if target.layout == "nchw" else 3
+    y = width * x
+    size, box, steps = {
+        0: ((width, height), (left, top, right, bottom), (0, x, y)),
+        90: ((height, width), (top, width - right, bottom, width - left), ((width - 1) * x, y, -x)),
+        180: (
+            (width, height),
+            (width - right, height - bottom, width - left, height - top),
+            ((width - 1) * x + (height - 1) * y, -x, -y),
+        ),
+        270: ((height, width), (height - bottom, left, height - top, right), ((height - 1) * y, -y, x)),
+    }[placement.rotation_deg]
+    ratios = (surface.width / (box[2] - box[0]), surface.height / (box[3] - box[1]))
+    return (picture_fields(surface), address, *size, *box, *steps, *ratios)
