@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-from fractions import Fraction
 from typing import TYPE_CHECKING, cast
 
 import av
-import structlog
 from av.codec.context import Flags
 from av.error import FFmpegError
 from av.video.frame import PictureType
@@ -15,6 +13,7 @@ from av.video.reformatter import ColorRange
 
 from vrseg.av_errors import describe
 from vrseg.encode.canvas import Canvas, even
+from vrseg.encode.clock import EncoderClock
 from vrseg.encode.settings import ENCODERS, EncodeSettings, encoder_options, thread_count
 from vrseg.errors import ConfigError, MediaError
 from vrseg.frame import EncodedFormat, EncodedPacket
@@ -30,10 +29,6 @@ _DIRECT_FORMATS = frozenset({"yuv420p", "yuvj420p", "nv12"})
 """8-bit 4:2:0. Everything else is brought to yuv420p, which every player shows."""
 
 _BT601 = 6  # SMPTE 170M in ITU-T H.273
-
-_USUAL_FRAME_RATE = Fraction(25)
-
-_log = structlog.get_logger(__name__)
 
 
 class PyavEncoder:
@@ -104,8 +99,8 @@ def _start(encoder: str, settings: EncodeSettings, frame: Frame) -> _Work:
     context.width, context.height = even(frame.width), even(frame.height)
     context.pix_fmt = _pixel_format(context, picture)
     context.time_base = frame.time_base
-    context.framerate = rate = _frame_rate(settings, frame)
-    context.gop_size = max(1, round(settings.gop_s * rate))
+    clock = EncoderClock(settings, frame)
+    context.framerate, context.gop_size = clock.rate, clock.gop_frames
     context.color_range, context.colorspace = _matrix(picture)
     context.color_primaries, context.color_trc = picture.color_primaries, picture.color_trc
     context.thread_count = thread_count(settings)
@@ -122,7 +117,7 @@ def _start(encoder: str, settings: EncodeSettings, frame: Frame) -> _Work:
             f"encoder {encoder} refuses {context.width}x{context.height} with {_spoken(context.options)}: "
             "check preset, quality and bitrate"
         ) from error
-    return _Work(context, settings, frame, rate)
+    return _Work(context, settings, frame, clock)
 
 
 def _spoken(options: dict[str, str]) -> str:
@@ -140,42 +135,30 @@ def _pixel_format(context: VideoCodecContext, picture: av.VideoFrame) -> str:
     return own if own in _DIRECT_FORMATS & accepted else "yuv420p"
 
 
-def _frame_rate(settings: EncodeSettings, frame: Frame) -> Fraction:
-    if settings.frame_rate:
-        return settings.frame_rate
-    if frame.duration:
-        return (1 / (frame.duration * frame.time_base)).limit_denominator(1001)
-    return _USUAL_FRAME_RATE
-
-
 class _Work:
     """One open encoder."""
 
-    def __init__(self, context: VideoCodecContext, settings: EncodeSettings, first: Frame, rate: Fraction) -> None:
+    def __init__(self, context: VideoCodecContext, settings: EncodeSettings, first: Frame, clock: EncoderClock) -> None:
         self._context = context
+        self._clock = clock
         self._canvas = Canvas(context.width, context.height, context.pix_fmt or "yuv420p")
-        self._time_base = first.time_base
-        self._usual_duration = max(1, round(1 / (rate * first.time_base)))
-        self._gop = settings.gop_s / first.time_base
-        self._next_key_pts: float = first.pts
-        self._last_pts: int | None = None
         self._durations: dict[int, int] = {}
         self._format = EncodedFormat(
             codec=settings.codec,
             width=context.width,
             height=context.height,
-            time_base=first.time_base,
-            frame_rate=rate,
+            time_base=clock.time_base,
+            frame_rate=clock.rate,
             rotation_deg=first.rotation_deg,
             extradata=context.extradata or b"",
         )
 
     def encode(self, frame: Frame) -> list[EncodedPacket]:
         picture = self._canvas.place(frame.picture)
-        picture.pts = pts = self._pts(frame)
-        picture.time_base = self._time_base
-        picture.pict_type = self._picture_type(pts)
-        self._durations[pts] = self._rescale(frame.duration, frame.time_base) or self._usual_duration
+        picture.pts = pts = self._clock.pts(frame)
+        picture.time_base = self._clock.time_base
+        picture.pict_type = PictureType.I if self._clock.key_due(pts) else PictureType.NONE
+        self._durations[pts] = self._clock.duration(frame)
         return list(self._packets(picture))
 
     def drain(self) -> list[EncodedPacket]:
@@ -193,25 +176,6 @@ class _Work:
                 data=bytes(packet),
                 pts=pts,
                 dts=pts if packet.dts is None else packet.dts,
-                duration=self._durations.pop(pts, self._usual_duration),
+                duration=self._durations.pop(pts, self._clock.usual_duration),
                 key=packet.is_keyframe,
             )
-
-    def _picture_type(self, pts: int) -> PictureType:
-        """Demand a key frame when one is due by the clock; frames come at any interval, so counting is not enough."""
-        if pts < self._next_key_pts:
-            return PictureType.NONE
-        self._next_key_pts = pts + self._gop
-        return PictureType.I
-
-    def _pts(self, frame: Frame) -> int:
-        """Give the frame's time on the encoder's clock. Damaged input may repeat a time, which no container can."""
-        pts = self._rescale(frame.pts, frame.time_base)
-        if self._last_pts is not None and pts <= self._last_pts:
-            _log.warning("time does not advance; frame moved", stream=frame.stream, pts=pts, after=self._last_pts)
-            pts = self._last_pts + 1
-        self._last_pts = pts
-        return pts
-
-    def _rescale(self, ticks: int, time_base: Fraction) -> int:
-        return ticks if time_base == self._time_base else round(ticks * time_base / self._time_base)
