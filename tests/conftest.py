@@ -12,7 +12,7 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytest_plugins = ["plugins.clips", "plugins.daemon", "plugins.media_servers"]
+pytest_plugins = ["plugins.clips", "plugins.daemon", "plugins.gpu_on_cpu", "plugins.media_servers"]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

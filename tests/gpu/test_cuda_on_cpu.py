@@ -19,7 +19,21 @@ extern "C" __global__ void __launch_bounds__(64) tally(const int* in, int* sum, 
     atomicAdd(sum, in[threadIdx.y]);
     atomicMax((int*)most, __float_as_int((float)in[threadIdx.y]));
 }
-extern "C" __global__ void meet(int* out) { __syncthreads(); *out = 1; }
+extern "C" __global__ void meet(int* out) { __syncwarp(); *out = 1; }
+extern "C" __global__ void sum(const int* in, int* out) {
+    __shared__ int held[64];
+    held[63 - threadIdx.x] = in[threadIdx.x];
+    for (int half = 32; half > 0; half /= 2) {
+        __syncthreads();
+        if (threadIdx.x < half) held[threadIdx.x] += held[threadIdx.x + half];
+    }
+    if (threadIdx.x == 0) out[blockIdx.x] = held[0];
+}
+extern "C" __global__ void leave_early(int* out) {
+    if (threadIdx.x == 1) return;
+    __syncthreads();
+    out[0] = 1;
+}
 extern "C" __global__ void halves(const float* in, u16* out, float* back) {
     out[threadIdx.x] = half_of(in[threadIdx.x]);
     back[threadIdx.x] = of_half(out[threadIdx.x]);
@@ -33,7 +47,7 @@ extern "C" __global__ void colour(const Picture picture, float* out) {
 
 @pytest.fixture(scope="module")
 def source() -> str:
-    common = source_of("vrseg.gpu", "picture.cuh").split('#line 1 "picture.cuh"')[0]
+    common = source_of("vrseg.gpu", "picture.cuh").split('#line 1 "picture.cuh"')[-1]
     return f"{common}\n{SCALE}"
 
 
@@ -68,9 +82,21 @@ def test_a_structure_by_value_arrives_field_by_field(source: str) -> None:
     np.testing.assert_array_equal(out, [96 + 24, 96 + 4 - 12, 96 - 24])
 
 
+def test_threads_of_a_block_meet_at_barriers(source: str) -> None:
+    values, out = np.arange(64, dtype=np.int32), np.zeros(2, np.int32)
+    launch_on_cpu(source, "sum", (2, 1, 1), (64, 1, 1), (address_of(values), address_of(out)))
+    assert out.tolist() == [values.sum()] * 2
+
+
+def test_threads_that_miss_a_barrier_are_found(source: str) -> None:
+    out = np.zeros(1, np.int32)
+    with pytest.raises(RuntimeError, match="some threads have ended"):
+        launch_on_cpu(source, "leave_early", (1, 1, 1), (4, 1, 1), (address_of(out),))
+
+
 def test_what_a_gpu_would_refuse_or_misread_is_refused(source: str) -> None:
     out = np.zeros(1, np.int32)
-    with pytest.raises(RuntimeError, match="meet: __syncthreads"):
+    with pytest.raises(RuntimeError, match="meet: __syncwarp"):
         launch_on_cpu(source, "meet", (1, 1, 1), (2, 1, 1), (address_of(out),))
     with pytest.raises(ValueError, match="takes 1 arguments, got 2"):
         launch_on_cpu(source, "meet", (1, 1, 1), (2, 1, 1), (address_of(out), address_of(out)))
@@ -85,4 +111,4 @@ def test_what_a_gpu_would_refuse_or_misread_is_refused(source: str) -> None:
 
 
 def test_kernels_are_found_with_and_without_launch_bounds(source: str) -> None:
-    assert kernel_names(source) == ["scale", "tally", "meet", "halves", "colour"]
+    assert kernel_names(source) == ["scale", "tally", "meet", "sum", "leave_early", "halves", "colour"]

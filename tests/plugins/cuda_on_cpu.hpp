@@ -140,7 +140,6 @@ inline void __threadfence_block() {}
 [[noreturn]] inline void need_neighbours(const char* what) {
     throw std::runtime_error(std::string(what) + ": threads run one after the other here, they cannot meet");
 }
-inline void __syncthreads() { need_neighbours("__syncthreads"); }
 inline int __syncthreads_or(int) { need_neighbours("__syncthreads_or"); }
 inline int __syncthreads_count(int) { need_neighbours("__syncthreads_count"); }
 inline void __syncwarp(unsigned = ~0u) { need_neighbours("__syncwarp"); }
@@ -150,6 +149,16 @@ template <typename T> inline T __shfl_sync(unsigned, T, int, int = 32) { need_ne
 template <typename T> inline T __shfl_down_sync(unsigned, T, unsigned, int = 32) { need_neighbours("__shfl_down_sync"); }
 template <typename T> inline T __shfl_up_sync(unsigned, T, unsigned, int = 32) { need_neighbours("__shfl_up_sync"); }
 template <typename T> inline T __shfl_xor_sync(unsigned, T, int, int = 32) { need_neighbours("__shfl_xor_sync"); }
+
+#ifdef HAS_BARRIERS
+#include "meeting_threads.hpp"
+#else
+template <typename Work> void run_block(dim3 block, Work work) {
+    for (threadIdx.z = 0; threadIdx.z < block.z; ++threadIdx.z)
+        for (threadIdx.y = 0; threadIdx.y < block.y; ++threadIdx.y)
+            for (threadIdx.x = 0; threadIdx.x < block.x; ++threadIdx.x) work();
+}
+#endif
 
 template <typename T> inline T taken(const void* from) {
     static_assert(std::is_trivially_copyable_v<T>, "CUDA passes arguments as bytes");
@@ -165,10 +174,7 @@ void run_all(void (*kernel)(P...), dim3 grid, dim3 block, void** arguments, std:
     for (blockIdx.z = 0; blockIdx.z < grid.z; ++blockIdx.z)
         for (blockIdx.y = 0; blockIdx.y < grid.y; ++blockIdx.y)
             for (blockIdx.x = 0; blockIdx.x < grid.x; ++blockIdx.x)
-                for (threadIdx.z = 0; threadIdx.z < block.z; ++threadIdx.z)
-                    for (threadIdx.y = 0; threadIdx.y < block.y; ++threadIdx.y)
-                        for (threadIdx.x = 0; threadIdx.x < block.x; ++threadIdx.x)
-                            kernel(taken<P>(arguments[I])...);
+                run_block(block, [&] { kernel(taken<P>(arguments[I])...); });
 }
 
 // Returns an empty text, or what is wrong; it stays valid until the next launch.

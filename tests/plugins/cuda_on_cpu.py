@@ -33,11 +33,12 @@ def launch_on_cpu(
     """Run the kernel `name` of `source` (from `vrseg.gpu.kernels.source_of`), as `Kernels.launch` would on a GPU.
 
     Arguments are those of `Kernels.launch`: NumPy scalars of the exact type, `address_of(array)` for pointers,
-    structures as arrays of one element. Threads run one after the other, so a kernel may not synchronise.
+    structures as arrays of one element. Threads run one after the other, from barrier to barrier: they may meet at
+    `__syncthreads`, but not within a warp.
 
     Raises:
         ValueError: CUDA would refuse or misunderstand the launch: sizes, number of arguments, their bytes.
-        RuntimeError: the source does not compile, or its threads synchronise.
+        RuntimeError: the source does not compile, or its threads meet where they cannot.
     """
     if np.prod(block) > _MAX_THREADS or min(*grid, *block) < 1 or any(np.array(grid) > _MAX_GRID):
         raise ValueError(f"{name}: no GPU takes a grid of {grid} with blocks of {block}")
@@ -90,6 +91,7 @@ def _compiled(source: str) -> ctypes.CDLL:
         code, library = Path(folder) / "kernels.cpp", Path(folder) / "kernels.so"
         code.write_text(f'#include "{SHIM}"\n{source}\n{launchers}\n', encoding="utf-8")
         command = ["g++", "-std=c++17", "-O2", "-w", "-fPIC", "-shared", "-fno-strict-aliasing", str(code)]
+        command += ["-DHAS_BARRIERS"] if "__syncthreads();" in source else []
         made = subprocess.run([*command, "-o", str(library)], capture_output=True, text=True, check=False)
         if made.returncode:
             raise RuntimeError(f"the kernels do not compile for the CPU:\n{made.stderr}")

@@ -1,0 +1,126 @@
+"""Stages of the GPU path on a machine without a GPU: CuPy's memory, streams and events in its place, kernels on the CPU.
+
+Work is done when it is enqueued. So arithmetic, addresses, sizes and what is counted are tested; order on the GPU is
+not. What is used of CuPy beyond this is missing, and fails.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from plugins.cuda_on_cpu import launch_on_cpu
+
+import vrseg.gpu.kernels
+from vrseg.gpu.device import Gpu
+from vrseg.gpu.kernels import source_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from vrseg.gpu.tensor import DeviceTensor
+
+_ALIGNMENT = 256  # as the driver gives it
+_RUBBISH = 0xAB  # memory is not clean when it comes
+
+
+class Memory:
+    """`cupy.cuda.Memory` and `cupy.cuda.PinnedMemory`."""
+
+    def __init__(self, size: int) -> None:
+        self._held = np.full(size + _ALIGNMENT, _RUBBISH, np.uint8)
+        self.ptr: int = -(-self._held.ctypes.data // _ALIGNMENT) * _ALIGNMENT
+
+
+class Stream:
+    """`cupy.cuda.Stream`."""
+
+    ptr = 0x57
+
+    def __init__(self, *, non_blocking: bool) -> None:
+        assert non_blocking
+
+    def wait_event(self, event: Event) -> None:
+        assert event.recorded
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Event:
+    """`cupy.cuda.Event`."""
+
+    def __init__(self, *, block: bool, disable_timing: bool) -> None:
+        assert block
+        self.timed = not disable_timing
+        self.recorded = False
+
+    def record(self, stream: Stream) -> None:
+        assert isinstance(stream, Stream)
+        self.recorded = True
+
+    def synchronize(self) -> None:
+        assert self.recorded
+
+
+class Module:
+    """`cupy.RawModule`."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+
+    def get_function(self, name: str) -> Any:
+        def launch(grid: tuple[int, int, int], block: tuple[int, int, int], arguments: Sequence[Any]) -> None:
+            launch_on_cpu(self._source, name, grid, block, arguments)
+
+        return launch
+
+
+def _copy(target: int, source: int, size: int, kind: int, stream: int) -> None:
+    assert (kind, stream) == (2, Stream.ptr)
+    ctypes.memmove(target, source, size)
+
+
+def _fill(address: int, value: int, size: int, stream: int) -> None:
+    assert stream == Stream.ptr
+    ctypes.memset(address, value, size)
+
+
+def _elapsed_ms(begun: Event, done: Event) -> float:
+    assert begun.timed
+    assert done.timed
+    return 1.5
+
+
+def _device(index: int) -> Any:
+    return SimpleNamespace(use=lambda: None, index=index)
+
+
+@pytest.fixture
+def gpu_on_cpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
+    """Put the pretence in the place of CuPy for one test; return what `open_gpu` would."""
+    runtime = SimpleNamespace(memcpyAsync=_copy, memsetAsync=_fill, memcpyDeviceToHost=2)
+    cuda = SimpleNamespace(
+        Device=_device,
+        Event=Event,
+        Memory=Memory,
+        PinnedMemory=Memory,
+        Stream=Stream,
+        get_elapsed_time=_elapsed_ms,
+        runtime=runtime,
+    )
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
+    monkeypatch.setattr(vrseg.gpu.kernels, "_compiled", lambda _, package, name: Module(source_of(package, name)))
+    return Gpu(index=0, name="a CPU", compute_capability=(9, 0), memory_bytes=1 << 30)
+
+
+def read_back(tensor: DeviceTensor) -> npt.NDArray[Any]:
+    """Copy an array out of what passes for device memory."""
+    return np.frombuffer(ctypes.string_at(tensor.address, tensor.size_bytes), tensor.dtype).reshape(tensor.shape)
