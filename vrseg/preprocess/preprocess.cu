@@ -64,18 +64,14 @@ __device__ __forceinline__ void weigh(const Box& box, int first, int fresh, int 
     }
 }
 
-// Part of a row, as words. Where those would be misaligned, or reach beyond the row, it is read in pairs of bytes.
-template <int WORDS>
-__device__ __forceinline__ void read(u64 row, int at, int row_bytes, bool whole, u32 (&words)[WORDS]) {
+// Part of a row, as words. Where those may be misaligned, or reach beyond the row, it is read in pairs of bytes.
+template <bool WHOLE, int WORDS>
+__device__ __forceinline__ void read(u64 row, int at, int row_bytes, u32 (&words)[WORDS]) {
 #pragma unroll
     for (int i = 0; i < WORDS; ++i) {
-        const int low = at + 4 * i;
-        if (whole) {
-            words[i] = __ldg((const u32*)(row + low));
-        } else {
-            const int last = row_bytes - 2;
-            words[i] = *(const u16*)(row + min(low, last)) | (u32)*(const u16*)(row + min(low + 2, last)) << 16;
-        }
+        const int low = at + 4 * i, last = row_bytes - 2;
+        if (WHOLE) words[i] = __ldg((const u32*)(row + low));
+        else words[i] = __ldg((const u16*)(row + min(low, last))) | __ldg((const u16*)(row + min(low + 2, last))) << 16;
     }
 }
 
@@ -114,8 +110,8 @@ __device__ __forceinline__ Chroma chroma_sum(const u32 (&words)[4], const u32 (&
 // Means of the boxes of a strip of pixels, ONE (and 256 with 16-bit samples) times too large.
 struct Strip { float luma[STRIP], cb[STRIP], cr[STRIP]; };
 
-template <int SAMPLE_BYTES>
-__device__ __forceinline__ void add_luma(const Slot& slot, int x, int y, bool whole, Strip& strip) {
+template <int SAMPLE_BYTES, bool WHOLE>
+__device__ __forceinline__ void add_luma(const Slot& slot, int x, int y, Strip& strip) {
     const int width = slot.picture.width, last_row = slot.picture.height - 1;
     const Box columns = box_of(x, slot.ratio_x);
     const int end = min(__float2int_ru(columns.end), width);
@@ -131,8 +127,8 @@ __device__ __forceinline__ void add_luma(const Slot& slot, int x, int y, bool wh
 #pragma unroll
                 for (int i = 0; i < LUMA_ROWS; ++i) {
                     const int source = min(max((int)row + i, 0), last_row);
-                    read(slot.picture.luma + (u64)(u32)(source * slot.picture.pitch), first * SAMPLE_BYTES,
-                         slot.picture.pitch, whole, words[i]);
+                    read<WHOLE>(slot.picture.luma + (u64)(u32)(source * slot.picture.pitch), first * SAMPLE_BYTES,
+                         slot.picture.pitch, words[i]);
                 }
                 float before = share_before(rows, row);
 #pragma unroll
@@ -147,8 +143,8 @@ __device__ __forceinline__ void add_luma(const Slot& slot, int x, int y, bool wh
     }
 }
 
-template <int SAMPLE_BYTES>
-__device__ __forceinline__ void add_chroma(const Slot& slot, int x, int y, bool whole, Strip& strip) {
+template <int SAMPLE_BYTES, bool WHOLE>
+__device__ __forceinline__ void add_chroma(const Slot& slot, int x, int y, Strip& strip) {
     const int width = slot.picture.width / 2, last_row = slot.picture.height / 2 - 1;
     const Box columns = box_of(x, 0.5f * slot.ratio_x);
     const int end = min(__float2int_ru(columns.end), width);
@@ -164,8 +160,8 @@ __device__ __forceinline__ void add_chroma(const Slot& slot, int x, int y, bool 
 #pragma unroll
                 for (int i = 0; i < CHROMA_ROWS; ++i) {
                     const int source = min(max((int)row + i, 0), last_row);
-                    read(slot.picture.chroma + (u64)(u32)(source * slot.picture.pitch), 2 * first * SAMPLE_BYTES,
-                         slot.picture.pitch, whole, words[i]);
+                    read<WHOLE>(slot.picture.chroma + (u64)(u32)(source * slot.picture.pitch), 2 * first * SAMPLE_BYTES,
+                         slot.picture.pitch, words[i]);
                 }
                 float before = share_before(rows, row);
 #pragma unroll
@@ -180,6 +176,12 @@ __device__ __forceinline__ void add_chroma(const Slot& slot, int x, int y, bool 
         }
         fresh = first + TAPS / 2;
     }
+}
+
+template <int SAMPLE_BYTES, bool WHOLE>
+__device__ __forceinline__ void add(const Slot& slot, int x, int y, Strip& strip) {
+    add_luma<SAMPLE_BYTES, WHOLE>(slot, x - slot.left, y - slot.top, strip);
+    add_chroma<SAMPLE_BYTES, WHOLE>(slot, x - slot.left, y - slot.top, strip);
 }
 
 __device__ __forceinline__ void store(const Job& job, u64 out, int element, const Rgb& color) {
@@ -205,13 +207,8 @@ extern "C" __global__ void __launch_bounds__(256) preprocess(const __grid_consta
     Strip strip = {};
     if (seen) {
         const bool whole = picture.pitch % 4 == 0 && picture.width >= TAPS;
-        if (picture.sample_bytes == 1) {
-            add_luma<1>(slot, x - slot.left, y - slot.top, whole, strip);
-            add_chroma<1>(slot, x - slot.left, y - slot.top, whole, strip);
-        } else {
-            add_luma<2>(slot, x - slot.left, y - slot.top, whole, strip);
-            add_chroma<2>(slot, x - slot.left, y - slot.top, whole, strip);
-        }
+        if (picture.sample_bytes == 1) whole ? add<1, true>(slot, x, y, strip) : add<1, false>(slot, x, y, strip);
+        else whole ? add<2, true>(slot, x, y, strip) : add<2, false>(slot, x, y, strip);
     }
     const float unit = picture.sample_bytes == 1 ? 1.0f / ONE : 1.0f / (256.0f * ONE);
 #pragma unroll
