@@ -1,0 +1,20 @@
+"""Where vrseg keeps what it makes for itself."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """Return `$VRSEG_CACHE`, else `vrseg` in the user's cache folder. It need not exist."""
+    own = os.environ.get("VRSEG_CACHE")
+    if own:
+        return Path(own).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "vrseg"
+
+
+def engine_folder() -> Path:
+    """Return where engines built by TensorRT are kept."""
+    return cache_folder() / "engines"
