@@ -1,0 +1,203 @@
+"""What must be known of compressed units to hand them to a hardware decoder: where one can begin, and what changes it.
+
+After ITU-T H.264 (7.3.1, table 7-1), H.265 (7.3.1, table 7-1), the VP9 bitstream specification (6.2) and AV1 (5.3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+
+import av
+from av.bitstream import BitStreamFilterContext
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from av.video.stream import VideoStream
+
+Codec: TypeAlias = Literal["h264", "hevc", "vp9", "av1"]
+CODECS: frozenset[str] = frozenset({"h264", "hevc", "vp9", "av1"})
+
+_START_CODE = b"\0\0\1"
+_H264_IDR, _H264_SPS, _H264_SLICES = 5, 7, range(1, 6)
+_HEVC_IDR, _HEVC_SPS, _HEVC_SLICES = (19, 20), 33, range(32)
+# BLA and CRA: pictures at which decoding can begin, but whose leading pictures (RASL) need what came before.
+_HEVC_OPEN_ENTRIES, _HEVC_RASL = range(16, 22), (8, 9)
+_OBU_SEQUENCE_HEADER = 1
+_VP9_SYNC_CODE = 0x498342
+
+
+@dataclass(frozen=True, slots=True)
+class Syntax:
+    """How units of one stream are written."""
+
+    codec: Codec
+    length_size: int = 0
+    """Bytes of the length before each NAL unit; 0: start codes (Annex B), or a codec without NAL units."""
+
+    def begins_anew(self, unit: bytes, *, key: bool) -> bool:
+        """Tell whether neither this unit nor any after it, in decoding or display order, needs one before it.
+
+        `key` is what the container says. For H.264 and HEVC only IDR pictures are such places.
+        """
+        if self.codec == "h264":
+            return self._first_slice_type(unit) == _H264_IDR
+        if self.codec == "hevc":
+            return self._first_slice_type(unit) in _HEVC_IDR
+        return key
+
+    def is_open_entry(self, unit: bytes) -> bool:
+        """Tell whether decoding can begin here, at the price of the leading pictures that follow (HEVC only)."""
+        kind = self._first_slice_type(unit) if self.codec == "hevc" else None
+        return kind in _HEVC_OPEN_ENTRIES and kind not in _HEVC_IDR
+
+    def is_lost_leader(self, unit: bytes) -> bool:
+        """Tell whether this picture cannot be decoded when decoding began at the last entry (HEVC's RASL)."""
+        return self.codec == "hevc" and self._first_slice_type(unit) in _HEVC_RASL
+
+    def sequence(self, unit: bytes) -> bytes:
+        """Return what the unit says of size and format; empty when it says nothing.
+
+        Two units with unequal answers need two decoders.
+        """
+        if self.codec == "vp9":
+            return _vp9_sequence(unit)
+        if self.codec == "av1":
+            return b"".join(obu for kind, obu in _obus(unit) if kind == _OBU_SEQUENCE_HEADER)
+        wanted = _H264_SPS if self.codec == "h264" else _HEVC_SPS
+        return b"".join(
+            unit[start:end].rstrip(b"\0") for kind, start, end in self._units_up_to_slice(unit) if kind == wanted
+        )
+
+    def _first_slice_type(self, unit: bytes) -> int | None:
+        slices = _H264_SLICES if self.codec == "h264" else _HEVC_SLICES
+        return next((kind for kind, _, _ in self._units_up_to_slice(unit) if kind in slices), None)
+
+    def _units_up_to_slice(self, unit: bytes) -> Iterator[tuple[int, int, int]]:
+        """Yield (type, start, end) of NAL units, the first slice's last: what matters comes before it."""
+        slices = _H264_SLICES if self.codec == "h264" else _HEVC_SLICES
+        for start, end in _nal_units(unit, self.length_size):
+            kind = unit[start] & 31 if self.codec == "h264" else unit[start] >> 1 & 63
+            yield kind, start, end
+            if kind in slices:
+                return
+
+
+def syntax_of(codec: Codec, extradata: bytes) -> Syntax:
+    """Read from a container's codec configuration how its units are written."""
+    if codec in ("vp9", "av1") or not extradata or extradata.startswith((_START_CODE, b"\0" + _START_CODE)):
+        return Syntax(codec)
+    at = 4 if codec == "h264" else 21  # lengthSizeMinusOne of avcC and hvcC, ISO/IEC 14496-15
+    return Syntax(codec, (extradata[at] & 3) + 1 if len(extradata) > at else 4)
+
+
+class ByteStream:
+    """Brings the packets of one stream to the form that NVDEC parses: a byte stream with its headers in it."""
+
+    def __init__(self, codec: Codec, stream: VideoStream) -> None:
+        """Prepare for packets of `stream`.
+
+        Raises:
+            av.error.FFmpegError: the container's codec configuration is damaged.
+        """
+        extradata = stream.codec_context.extradata or b""
+        source = syntax_of(codec, extradata)
+        self.syntax = Syntax(codec)
+        self._filter = BitStreamFilterContext(f"{codec}_mp4toannexb", stream) if source.length_size else None
+        # Sources that tell their parameter sets once, outside of the stream: RTSP in its session description, for one.
+        self._headers = b"" if self._filter else _headers_in(codec, extradata)
+
+    def convert(self, packet: av.Packet[Any]) -> bytes:
+        """Return the packet's units; the packet stays as it is.
+
+        Raises:
+            av.error.FFmpegError: the packet is damaged.
+        """
+        unit = bytes(packet)
+        if self._filter is not None:
+            given: av.Packet[Any] = av.Packet(unit)  # filters empty what they are given
+            if packet.has_sidedata("new_extradata"):
+                given.set_sidedata(packet.get_sidedata("new_extradata"))
+            filtered = self._filter.filter(given)
+            return b"".join(bytes(cast("Any", one)) for one in filtered)
+        if self._headers and packet.is_keyframe and not self.syntax.sequence(unit):
+            return self._headers + unit
+        return unit
+
+
+def _headers_in(codec: Codec, extradata: bytes) -> bytes:
+    if codec == "av1":
+        return extradata[4:] if extradata[:1] == b"\x81" else b""  # av1C: marker and version, then settings, then OBUs
+    return extradata if codec in ("h264", "hevc") else b""
+
+
+def _nal_units(unit: bytes, length_size: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, end) of each NAL unit that is not empty; ends quietly where lengths do not add up."""
+    if length_size:
+        at = 0
+        while at + length_size < len(unit):
+            start = at + length_size
+            at = start + int.from_bytes(unit[at:start], "big")
+            if start < at <= len(unit):
+                yield start, at
+        return
+    at = unit.find(_START_CODE)
+    while at >= 0:
+        start = at + len(_START_CODE)
+        at = unit.find(_START_CODE, start)
+        end = at if at >= 0 else len(unit)
+        if start < end:
+            yield start, end
+
+
+def _obus(unit: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield (type, payload) of the OBUs of a temporal unit."""
+    at = 0
+    while at < len(unit):
+        header = unit[at]
+        at += 2 if header & 4 else 1
+        size = len(unit) - at
+        if header & 2:
+            size, at = _leb128(unit, at)
+        yield header >> 3 & 15, unit[at : at + size]
+        at += size
+
+
+def _leb128(unit: bytes, at: int) -> tuple[int, int]:
+    """Return the number at `at` and where it ends (AV1, 4.10.5)."""
+    value = 0
+    for index, byte in enumerate(unit[at : at + 8]):
+        value |= (byte & 127) << 7 * index
+        if byte < 128:
+            return value, at + index + 1
+    return value, len(unit)
+
+
+def _vp9_sequence(unit: bytes) -> bytes:
+    """Return profile, bit depth, colour and size of a key frame."""
+    bits = int.from_bytes(unit[:16].ljust(16, b"\0"), "big")
+    at = 128
+
+    def read(count: int) -> int:
+        nonlocal at
+        at -= count
+        return bits >> at & (1 << count) - 1
+
+    read(2)
+    profile = read(1) | read(1) << 1
+    if profile == 3:
+        read(1)
+    shown_again, not_key = read(1), read(1)
+    read(2)
+    if shown_again or not_key or read(24) != _VP9_SYNC_CODE:
+        return b""
+    deep = read(1) if profile >= 2 else 0
+    space = read(3)
+    if space != 7:
+        read(1)
+        if profile in (1, 3):
+            read(3)
+    elif profile in (1, 3):
+        read(1)
+    return bytes((profile, deep)) + read(32).to_bytes(4, "big")

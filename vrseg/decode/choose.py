@@ -1,0 +1,131 @@
+"""The decoder of a stream on a CUDA device: in hardware where the hardware can, in software where it cannot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import av
+import structlog
+
+from vrseg.decode.capabilities import codec_name, hardware_engines, hardware_refusal
+from vrseg.decode.cuda import NvdecDecoder
+from vrseg.decode.segments import SegmentedDecoder
+from vrseg.decode.upload import UploadDecoder
+from vrseg.errors import MediaError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from vrseg.frame import Frame, Packet
+    from vrseg.gpu.device import Gpu
+    from vrseg.stage import Decode
+
+_log = structlog.get_logger(__name__)
+
+
+class CudaDecoder:
+    """Decodes one stream into surfaces, with whatever decoder its packets need. Implements `Decode`.
+
+    Decided by the first packet, and anew with each change of codec context; said once in the log and in
+    `decoder_name`: `nvdec h264`, `nvdec hevc x 7`, `software vp8 + upload`, `upload`.
+
+    Raises: as `NvdecDecoder` and `UploadDecoder`.
+    """
+
+    def __init__(self, stream: str, *, gpu: Gpu, live: bool, first_index: int = 0, lanes: int = 1) -> None:
+        """Store what decoding needs.
+
+        Args:
+            stream: its name.
+            gpu: to decode on.
+            live: the source cannot wait.
+            first_index: of the first frame.
+            lanes: so many parts of a file are decoded at once, if the GPU has as many decoders. 0: as many as it has.
+        """
+        self.errors = 0
+        self.decoder_name = ""
+        """Of the decoder at work; empty before the first packet."""
+        self._stream = stream
+        self._gpu = gpu
+        self._live = live
+        self._index = first_index
+        self._lanes = lanes
+        self._inner: Decode | None = None
+        self._errors_before = 0
+        self._context: object = None
+
+    def open(self) -> None:
+        self._gpu.use()
+
+    def process(self, item: Packet, /) -> Iterable[Frame]:
+        payload = item.payload
+        context = None if isinstance(payload, av.VideoFrame) else payload.stream.codec_context
+        frames: list[Frame] = []
+        if self._inner is None or context is not self._context:
+            name, reason = self._decide(context)
+            if name != self.decoder_name or self._inner is None:
+                frames += self._change(name, context, reason)
+            self._context = context
+        if self._inner is not None:
+            frames += self._counted(self._inner.process(item))
+        return frames
+
+    def flush(self) -> Iterable[Frame]:
+        if self._inner is not None:
+            for frame in self._inner.flush():
+                yield from self._counted((frame,))
+            self._counted(())
+
+    def close(self) -> None:
+        inner, self._inner = self._inner, None
+        self._context = None
+        if inner is not None:
+            inner.close()
+
+    def _decide(self, context: av.VideoCodecContext | None) -> tuple[str, str | None]:
+        """Return the decoder's name, and why it is not the hardware's."""
+        if context is None:
+            return "upload", "the source makes pictures"
+        codec = codec_name(context)
+        refusal = hardware_refusal(self._gpu, context)
+        if refusal is not None:
+            return f"software {codec} + upload", refusal
+        lanes = self._usable_lanes(context)
+        return f"nvdec {codec}" + (f" x {lanes}" if lanes > 1 else ""), None
+
+    def _usable_lanes(self, context: av.VideoCodecContext) -> int:
+        if self._live:
+            return 1
+        engines = hardware_engines(self._gpu, context)
+        return min(self._lanes, engines) if self._lanes else engines
+
+    def _change(self, name: str, context: av.VideoCodecContext | None, reason: str | None) -> list[Frame]:
+        """Put another decoder to work; return what the one before still had."""
+        frames: list[Frame] = []
+        if self._inner is not None:
+            try:
+                frames = self._counted(self._inner.flush())
+            except MediaError:
+                self._counted(())  # nothing in it could be decoded: the next part may be better
+            self._inner.close()
+        self._errors_before = self.errors
+        self._inner = self._made(context, hardware=reason is None)
+        self._inner.open()
+        self.decoder_name = name
+        _log.info("decoder", stream=self._stream, decoder=name, **({"because": reason} if reason else {}))
+        return frames
+
+    def _made(self, context: av.VideoCodecContext | None, *, hardware: bool) -> Decode:
+        if not hardware or context is None:
+            return UploadDecoder(self._stream, gpu=self._gpu, live=self._live, first_index=self._index)
+        lanes = self._usable_lanes(context)
+        if lanes > 1:
+            return SegmentedDecoder(self._stream, gpu=self._gpu, lanes=lanes, first_index=self._index)
+        return NvdecDecoder(self._stream, gpu=self._gpu, live=self._live, first_index=self._index)
+
+    def _counted(self, frames: Iterable[Frame]) -> list[Frame]:
+        counted = list(frames)
+        self._index += len(counted)
+        if self._inner is not None:
+            self.errors = self._errors_before + self._inner.errors
+        return counted

@@ -1,0 +1,192 @@
+"""One open NVDEC session: compressed units in, surfaces out, everything on one CUDA stream."""
+
+from __future__ import annotations
+
+import ctypes
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from vrseg.decode.capabilities import NVDEC_CODECS
+from vrseg.errors import DeviceError, MediaError
+from vrseg.gpu.device import failing_as_device
+from vrseg.gpu.memory import recorded, wait_for
+from vrseg.gpu.surface import Surface, surface_bytes
+
+if TYPE_CHECKING:
+    import cupy
+
+    from vrseg.decode.appearance import Appearance
+    from vrseg.decode.bitstream import Codec
+    from vrseg.decode.surfaces import SurfacePool
+    from vrseg.gpu.device import Gpu
+    from vrseg.gpu.surface import SurfaceFormat
+
+_HEALTHY = (0, 600)  # cudaSuccess, cudaErrorNotReady
+
+
+class DamagedUnitError(Exception):
+    """A unit could not be decoded. The session takes the next one unless `spent`."""
+
+    def __init__(self, reason: str, *, spent: bool) -> None:
+        super().__init__(reason)
+        self.spent = spent
+
+
+class NvdecSession:
+    """Decodes one sequence of pictures of one size and format.
+
+    NVDEC's own pictures last until the next call only. So each is copied into a surface of ours before that, on the
+    stream on which NVDEC writes: nobody waits.
+    """
+
+    def __init__(
+        self,
+        gpu: Gpu,
+        codec: Codec,
+        stream: cupy.cuda.Stream,
+        surfaces: SurfacePool,
+        appearance: Appearance,
+        *,
+        at_once: bool,
+    ) -> None:
+        """Make the decoder; the hardware is taken with the first unit.
+
+        Args:
+            gpu: current on this thread.
+            codec: of the units.
+            stream: of the decoder and of the copies.
+            surfaces: where pictures go.
+            appearance: of all pictures.
+            at_once: a picture is given with its own unit. For streams that are in display order already.
+
+        Raises:
+            DeviceError: there is no NVDEC.
+        """
+        nvc = _library()
+        self.appearance = appearance
+        self._gpu = gpu
+        self._nvc = nvc
+        self._stream = stream
+        self._surfaces = surfaces
+        self._formats: dict[int, SurfaceFormat] = {
+            int(nvc.Pixel_Format.NV12): "nv12",
+            int(nvc.Pixel_Format.P016): "p016",
+        }
+        self._flags = int(nvc.VideoPacketFlag.TIMESTAMP)
+        if at_once:
+            self._flags |= int(nvc.VideoPacketFlag.ENDOFPICTURE)
+        self._resumes = False
+        latency = nvc.DisplayDecodeLatencyType
+        try:
+            self._decoder: Any = nvc.CreateDecoder(
+                gpuid=gpu.index,
+                codec=getattr(nvc.cudaVideoCodec, NVDEC_CODECS[codec]),
+                cudacontext=0,
+                cudastream=stream.ptr,
+                usedevicememory=True,
+                latency=latency.LOW if at_once else latency.NATIVE,
+            )
+        except (nvc.PyNvVCException, nvc.PyNvVCExceptionUnsupported) as error:
+            raise DeviceError(
+                f"cuda:{gpu.index}: NVDEC does not open: {_first_line(error)}; see `vrseg doctor`"
+            ) from error
+
+    def decode(self, unit: bytes, ticket: int) -> list[tuple[int, Surface]]:
+        """Decode a unit; return pictures in display order, each with the ticket of the unit it was in.
+
+        Raises:
+            DamagedUnitError: the unit cannot be decoded.
+            DeviceError: the GPU cannot go on.
+        """
+        packet = self._nvc.PacketData()
+        packet.bsl_data = _address_of(unit)  # which stays good: the caller holds `unit` until this returns
+        packet.bsl = len(unit)
+        packet.pts = ticket
+        packet.decode_flag = self._flags
+        if self._resumes:
+            packet.decode_flag |= int(self._nvc.VideoPacketFlag.DISCONTINUITY)
+            self._resumes = False
+        return self._pictures(packet)
+
+    def drain(self) -> list[tuple[int, Surface]]:
+        """Return what the decoder holds back. It may go on afterwards, with a unit that begins anew.
+
+        Raises: as `decode`.
+        """
+        self._resumes = True
+        return self._pictures(self._nvc.PacketData())
+
+    def close(self) -> None:
+        """Let go of the hardware, when all copies out of it are done."""
+        try:
+            with failing_as_device("decode"):
+                wait_for(self._gpu, recorded(self._stream))
+        finally:
+            self._decoder = None
+
+    def _pictures(self, packet: Any) -> list[tuple[int, Surface]]:
+        nvc = self._nvc
+        try:
+            decoded = self._decoder.Decode(packet)
+        except nvc.PyNvVCExceptionUnsupported as error:
+            raise DamagedUnitError(_first_line(error), spent=True) from error
+        except nvc.PyNvVCException as error:
+            self._check_device(error)
+            raise DamagedUnitError(_first_line(error), spent=False) from error
+        return [(picture.timestamp, self._kept(picture)) for picture in decoded]
+
+    def _kept(self, picture: Any) -> Surface:
+        import cupy  # noqa: PLC0415 -- GPU libraries load only when a GPU is chosen
+
+        rows, width = picture.shape[:2]
+        height = rows * 2 // 3  # half as many rows of chroma as of luma lie below it
+        surface_format = self._formats.get(int(picture.format))
+        if surface_format is None or len(picture.shape) != 2:
+            raise MediaError(f"NVDEC gives {picture.format} pictures of shape {picture.shape}; only 4:2:0 is supported")
+        lease = self._surfaces.lend(width, height, surface_format, self._stream)
+        cupy.cuda.runtime.memcpyAsync(
+            lease.address,
+            picture.GetPtrToPlane(0),
+            surface_bytes(width, height, surface_format),
+            cupy.cuda.runtime.memcpyDeviceToDevice,
+            self._stream.ptr,
+        )
+        return Surface(
+            lease=lease,
+            width=width,
+            height=height,
+            format=surface_format,
+            matrix=self.appearance.matrix,
+            full_range=self.appearance.full_range,
+            ready=recorded(self._stream),
+        )
+
+    def _check_device(self, error: Exception) -> None:
+        """Tell a damaged unit from a device on which nothing works any more."""
+        import cupy  # noqa: PLC0415 -- as above
+
+        status = None
+        with suppress(cupy.cuda.runtime.CUDARuntimeError):
+            status = cupy.cuda.runtime.streamQuery(self._stream.ptr)
+        if status not in _HEALTHY:
+            raise DeviceError(
+                f"cuda:{self._gpu.index}: decoding broke the CUDA context: {_first_line(error)}; start again"
+            ) from error
+
+
+def _library() -> Any:
+    try:
+        import PyNvVideoCodec  # noqa: PLC0415 -- GPU libraries load only when a GPU is chosen
+    except (ImportError, RuntimeError) as error:
+        raise DeviceError(f"PyNvVideoCodec does not load: {_first_line(error)}; see `vrseg doctor`") from error
+    return PyNvVideoCodec
+
+
+def _address_of(unit: bytes) -> int:
+    """Return where the bytes lie. They must be held as long as somebody reads there; nobody may write."""
+    return ctypes.cast(ctypes.c_char_p(unit), ctypes.c_void_p).value or 0
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
