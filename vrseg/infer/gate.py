@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MIN_IOU = 0.99
 MAX_SCORE_ERROR = 0.02
+MIN_BOX_IOU = 0.98
 # Below this share of the pictures an intersection over union is a matter of a few pixels at the edge.
 _MIN_SHARE = 0.01
 _BOX = 4
@@ -35,13 +36,39 @@ def compare(spec: ModelSpec, exact: list[Array], coarse: list[Array]) -> Verdict
         return Verdict(passed=False, text="its numbers overflow")
     if spec.task == "segment":
         return _compare_masks(spec, exact[0], coarse[0])
+    return _compare_boxes(spec, exact, coarse)
+
+
+def _compare_boxes(spec: ModelSpec, exact: list[Array], coarse: list[Array]) -> Verdict:
     if spec.decode == "end2end":
         # Rows after suppression may come in another order: compare what is sorted, the scores.
         scores = [np.sort(_end2end_scores(one)) for one in (exact, coarse)]
-    else:
-        scores = [_row_scores(spec, one[0]) for one in (exact, coarse)]
+        error = float(np.abs(scores[0] - scores[1]).max(initial=0.0))
+        return Verdict(passed=error <= MAX_SCORE_ERROR, text=f"score error {error:.3f}, allowed {MAX_SCORE_ERROR}")
+    rows = [one[0].swapaxes(1, 2) if spec.decode == "yolov8" else one[0] for one in (exact, coarse)]
+    rows = [one.astype(np.float32) for one in rows]
+    scores = [_row_scores(spec, one) for one in rows]
     error = float(np.abs(scores[0] - scores[1]).max(initial=0.0))
-    return Verdict(passed=error <= MAX_SCORE_ERROR, text=f"score error {error:.3f}, allowed {MAX_SCORE_ERROR}")
+    found = scores[0].max(axis=-1) >= spec.thresholds.score
+    iou = float(_box_iou(*(_corners(spec, one[found]) for one in rows)).mean()) if found.any() else 1.0
+    return Verdict(
+        passed=error <= MAX_SCORE_ERROR and iou >= MIN_BOX_IOU,
+        text=f"score error {error:.3f}, allowed {MAX_SCORE_ERROR}; box IoU {iou:.4f}, needed {MIN_BOX_IOU}",
+    )
+
+
+def _corners(spec: ModelSpec, rows: Array) -> tuple[Array, Array]:
+    """Return x0, y0 and x1, y1 of rows (M, 4 + ...), in any unit: both rows of a pair have the same."""
+    # YOLOX counts from the row's own cell, in cells; sizes are logarithms.
+    sizes = np.exp(np.minimum(rows[:, 2:_BOX], 10)) if spec.decode == "yolox" else rows[:, 2:_BOX]
+    return rows[:, :2] - sizes / 2, rows[:, :2] + sizes / 2
+
+
+def _box_iou(ones: tuple[Array, Array], others: tuple[Array, Array]) -> Array:
+    """Intersection over union of each pair."""
+    common = np.maximum(np.minimum(ones[1], others[1]) - np.maximum(ones[0], others[0]), 0).prod(axis=1)
+    areas = [np.maximum(high - low, 0).prod(axis=1) for low, high in (ones, others)]
+    return np.asarray(common / np.maximum(areas[0] + areas[1] - common, 1e-9))
 
 
 def _compare_masks(spec: ModelSpec, exact: Array, coarse: Array) -> Verdict:
@@ -79,7 +106,7 @@ def _probability(spec: ModelSpec, scores: Array) -> npt.NDArray[np.float32]:
 
 def _row_scores(spec: ModelSpec, rows: Array) -> Array:
     if spec.decode == "yolov8":
-        return rows[:, _BOX:]
+        return rows[..., _BOX:]
     return rows[..., _BOX : _BOX + 1] * rows[..., _BOX + 1 :]
 
 

@@ -1,0 +1,281 @@
+"""From FP32 to FP16, measured: what would overflow or blur stays FP32, and what still differs is refused."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf ships no types
+from onnx import TensorProto, numpy_helper
+
+from vrseg.errors import ModelError
+from vrseg.models.fp16 import LARGEST, blocked_operators, is_fp16, rounding, to_fp16, with_names
+from vrseg.models.trial import trial_tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from vrseg.models.spec import ModelSpec
+
+    Array: TypeAlias = npt.NDArray[Any]
+
+# Other pictures may reach further than those tried: half of the range is left to them.
+_SAFE = LARGEST / 2
+# Operators in which rounding grows: they subtract what is nearly equal, add up many numbers, or divide by small ones.
+_SENSITIVE = (
+    "Exp",
+    "Log",
+    "Pow",
+    "Sqrt",
+    "Reciprocal",
+    "Div",
+    "ReduceMean",
+    "ReduceSum",
+    "ReduceL2",
+    "GlobalAveragePool",
+    "InstanceNormalization",
+    "LayerNormalization",
+    "LpNormalization",
+    "Softmax",
+)
+_FORMAT = 1
+"""Of converted files: a new number makes old ones be converted again."""
+
+
+class Judgement(Protocol):
+    """What a judge found."""
+
+    @property
+    def passed(self) -> bool:
+        """Good enough."""
+
+    @property
+    def text(self) -> str:
+        """What was measured."""
+
+
+class Judge(Protocol):
+    """Compares the outputs of the same pictures in FP32 and in FP16; `vrseg.infer.gate.compare` is one."""
+
+    def __call__(self, spec: ModelSpec, exact: list[Array], coarse: list[Array], /) -> Judgement:
+        """Tell whether the model still says the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A node that stays FP32."""
+
+    name: str
+    operator: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """A converted model, and how well it does."""
+
+    model: onnx.ModelProto = field(repr=False)
+    nodes: int
+    """Of the FP32 model."""
+    kept: tuple[Kept, ...]
+    measured: str
+
+
+def convert(spec: ModelSpec, judge: Judge, pictures: Array | None = None) -> Conversion:
+    """Convert a model to FP16, inputs and outputs too.
+
+    Accuracy is measured on the CPU, in FP32 with each value rounded to FP16 where the converted model holds FP16.
+
+    Args:
+        spec: an FP32 model.
+        judge: decides what is good enough.
+        pictures: (N, ...) as the model takes them; drawn ones if not given.
+
+    Raises:
+        ModelError: it is FP16 already, has control flow, or is not accurate enough whatever stays FP32.
+    """
+    model = with_names(read_fp32(spec.path))
+    pictures = trial_tensor(spec.input) if pictures is None else pictures
+    exact = _outputs(spec, model, pictures)
+    kept = {one.name: one for one in [*_without_fp16(model), *_too_large(spec, model, pictures)]}
+    verdict = _judged(spec, model, kept, judge, exact, pictures)
+    if not verdict.passed:
+        kept, verdict = _keep_sensitive(spec, model, kept, judge, exact, pictures, verdict)
+    if not verdict.passed:
+        raise ModelError(f"{spec.path}: FP16 is not accurate enough for this model: {verdict.text}; use fp32")
+    return Conversion(
+        model=to_fp16(model, kept), nodes=len(model.graph.node), kept=tuple(kept.values()), measured=verdict.text
+    )
+
+
+def as_fp16(spec: ModelSpec, folder: Path, judge: Judge) -> ModelSpec:
+    """Return the same model in FP16, converted now or taken from `folder`; itself when it is FP16 already.
+
+    `input.dtype` of what is returned is `float16` (`uint8` stays): preprocessing writes that, and buffers have its
+    size. So a lane, preprocessing and engine are to be made from the returned spec.
+
+    Raises:
+        ModelError: the model cannot be converted; see `convert`.
+        OSError: the folder cannot be written to.
+    """
+    if is_fp16(_read(spec.path)):
+        return spec
+    key = sha256(spec.path.read_bytes() + f"{_FORMAT} {ort.__version__} {onnx.__version__}".encode()).hexdigest()[:16]
+    path = folder / f"{spec.path.stem}-fp16-{key}.onnx"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        write(convert(spec, judge), path)
+    taken = spec.input if spec.input.dtype == "uint8" else replace(spec.input, dtype="float16")
+    return replace(spec, path=path, input=taken)
+
+
+def write(conversion: Conversion, path: Path) -> None:
+    """Save a converted model; a reader sees all of it or nothing."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    onnx.save(conversion.model, beside)
+    beside.replace(path)
+
+
+def read_fp32(path: Path) -> onnx.ModelProto:
+    """Read a model that can be converted.
+
+    Raises:
+        ModelError: it cannot.
+    """
+    model = _read(path)
+    if is_fp16(model):
+        raise ModelError(f"{path}: is FP16 already; use it as it is")
+    inner = next((node for node in model.graph.node if any(one.HasField("g") for one in node.attribute)), None)
+    if inner is not None:
+        raise ModelError(f"{path}: has control flow ({inner.op_type}), which is not converted; use fp32")
+    return model
+
+
+def _read(path: Path) -> onnx.ModelProto:
+    try:
+        return onnx.load(path)
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror or error}; check the path") from error
+    except (DecodeError, ValueError) as error:
+        raise ModelError(f"{path}: not an ONNX file; download or export it again") from error
+
+
+def _without_fp16(model: onnx.ModelProto) -> list[Kept]:
+    blocked = blocked_operators()
+    return [
+        Kept(node.name, node.op_type, "the operator has no FP16, or a poor one")
+        for node in model.graph.node
+        if node.op_type in blocked
+    ]
+
+
+def _too_large(spec: ModelSpec, model: onnx.ModelProto, pictures: Array) -> list[Kept]:
+    """Find nodes that take or give numbers near to or beyond the end of FP16."""
+    peaks = _peaks(spec, model, pictures)
+    found = []
+    for node in model.graph.node:
+        peak, tensor = max(((peaks.get(name, 0.0), name) for name in [*node.input, *node.output]), default=(0.0, ""))
+        if peak > _SAFE:
+            found.append(Kept(node.name, node.op_type, f"'{tensor}' reaches {peak:.3g}, FP16 ends at {LARGEST:.0f}"))
+    return found
+
+
+def _peaks(spec: ModelSpec, model: onnx.ModelProto, pictures: Array) -> dict[str, float]:
+    """Run with every inner value as an output; return the largest magnitude of each float tensor."""
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    known = {value.name for value in model.graph.output}
+    inner = [
+        value.name
+        for value in inferred.value_info
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT and value.name not in known
+    ]
+    open_model = onnx.ModelProto()
+    open_model.CopyFrom(model)
+    open_model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inner)
+    outputs = [value.name for value in open_model.graph.output]
+    peaks: dict[str, float] = {}
+    for values in _runs(spec, open_model, pictures, outputs):
+        for name, value in zip(outputs, values, strict=True):
+            peaks[name] = max(peaks.get(name, 0.0), _magnitude(value))
+    for weight in model.graph.initializer:
+        peaks[weight.name] = _magnitude(numpy_helper.to_array(weight))
+    return peaks
+
+
+def _magnitude(values: Array) -> float:
+    # Infinity is meant where it stands as a constant, and is the same number in FP16.
+    if values.dtype != np.float32 or not values.size:
+        return 0.0
+    return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
+
+
+def _judged(
+    spec: ModelSpec,
+    model: onnx.ModelProto,
+    kept: Mapping[str, Kept],
+    judge: Judge,
+    exact: list[Array],
+    pictures: Array,
+) -> Judgement:
+    rounded = pictures if spec.input.dtype == "uint8" else pictures.astype(np.float16).astype(np.float32)
+    return judge(spec, exact, _outputs(spec, rounding(to_fp16(model, kept)), rounded))
+
+
+def _keep_sensitive(
+    spec: ModelSpec,
+    model: onnx.ModelProto,
+    kept: dict[str, Kept],
+    judge: Judge,
+    exact: list[Array],
+    pictures: Array,
+    without: Judgement,
+) -> tuple[dict[str, Kept], Judgement]:
+    """Keep all operators in which rounding grows; then give back the kinds that are not needed."""
+
+    def with_kinds(kinds: list[str]) -> dict[str, Kept]:
+        reason = f"rounding grows in it; without: {without.text}"
+        return kept | {
+            node.name: Kept(node.name, node.op_type, reason)
+            for node in model.graph.node
+            if node.op_type in kinds and node.name not in kept
+        }
+
+    present = {node.op_type for node in model.graph.node}
+    needed = [kind for kind in _SENSITIVE if kind in present]
+    verdict = _judged(spec, model, with_kinds(needed), judge, exact, pictures)
+    for kind in list(needed) if verdict.passed else ():
+        fewer = [one for one in needed if one != kind]
+        trial = _judged(spec, model, with_kinds(fewer), judge, exact, pictures)
+        if trial.passed:
+            needed, verdict = fewer, trial
+    return with_kinds(needed), verdict
+
+
+def _outputs(spec: ModelSpec, model: onnx.ModelProto, pictures: Array) -> list[Array]:
+    runs = list(_runs(spec, model, pictures, list(spec.outputs)))
+    return [np.concatenate(values)[: len(pictures)] for values in zip(*runs, strict=True)]
+
+
+def _runs(spec: ModelSpec, model: onnx.ModelProto, pictures: Array, names: list[str]) -> list[list[Array]]:
+    """Run a model on the CPU, as many pictures at a time as it takes, one if it takes any number."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # what fails here is told by the exception
+    size = spec.batch or 1
+    try:
+        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return [
+            session.run(
+                names, {spec.input.name: np.resize(pictures[start : start + size], (size, *pictures.shape[1:]))}
+            )
+            for start in range(0, len(pictures), size)
+        ]
+    except Exception as error:
+        raise ModelError(f"{spec.path}: ONNX Runtime cannot run this: {str(error).splitlines()[0]}") from error
