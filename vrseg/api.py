@@ -18,10 +18,11 @@ from vrseg.config.quantity import format_duration
 from vrseg.config.schema import Config
 from vrseg.daemon import Running, make_plan, models_at_work
 from vrseg.errors import VrsegError
-from vrseg.frame import Detections, Frame, Segmentation
+from vrseg.frame import Detections, Frame, Packet, Segmentation
 from vrseg.pipeline.batcher import Inlet
 from vrseg.pipeline.channel import Channel, ChannelClosedError
 from vrseg.pipeline.ledger import Ledger
+from vrseg.pipeline.worker import Worker
 from vrseg.postprocess.class_map import class_map, foreground_mask
 from vrseg.telemetry.logs import make_logger
 from vrseg.telemetry.status import status
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from vrseg.frame import U8, Result
     from vrseg.pipeline.model import ModelRunner
+    from vrseg.stage import Decode
 
 T = TypeVar("T")
 
@@ -127,6 +129,10 @@ class AsyncPipeline:
         self._done: Channel[Frame] = Channel(f"{STREAM}.done", self._room)
         inlet = Inlet(self._decoded, self._done, self._ledger)
         await self._stack.enter_async_context(models_at_work(running))
+        self._worker = await self._stack.enter_async_context(Worker(f"{STREAM}.decode"))
+        self._decoder = running.plan.backend.make_decoder(STREAM, live=False, first_index=0)
+        await self._worker.call(self._decoder.open)
+        self._stack.push_async_callback(self._worker.call, self._decoder.close)
         await self._stack.enter_async_context(_served(running.models[MODEL], inlet, self._done))
         running.recorder.stream_state(STREAM, "running")
         self._open = True
@@ -153,17 +159,8 @@ class AsyncPipeline:
         if not self._open:
             raise PipelineClosedError("the pipeline is not open: use it within its `with` block")
         index = self._submitted
-        frame = Frame(
-            stream=STREAM,
-            index=index,
-            pts=index,
-            time_base=Fraction(1, 1),
-            picture=av.VideoFrame.from_ndarray(image_hwc, format="rgb24"),
-            width=image_hwc.shape[1],
-            height=image_hwc.shape[0],
-            decoded_s=time.monotonic(),
-        )
         self._submitted += 1
+        frame = await self._worker.call(_brought_in, self._decoder, image_hwc, index)
         self._ledger.enter()
         try:
             await self._decoded.put(frame)
@@ -213,6 +210,14 @@ class AsyncPipeline:
     def stats(self) -> dict[str, Any]:
         """Return stages, bottleneck, frames and queues as they are now; see `/api/v1/status`."""
         return status(self._recorder)
+
+
+def _brought_in(decoder: Decode, image_hwc: U8, index: int) -> Frame:
+    """Make a frame of the pipeline's device of a picture of the caller's."""
+    picture = av.VideoFrame.from_ndarray(image_hwc, format="rgb24")
+    picture.pts, picture.time_base = index, Fraction(1, 1)
+    (frame,) = decoder.process(Packet(payload=picture, arrived_s=time.monotonic()))
+    return frame
 
 
 @asynccontextmanager

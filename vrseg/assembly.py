@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from vrseg.backend.backend import ViewStyle
 from vrseg.encode.settings import EncodeSettings
 from vrseg.pipeline.backoff import Backoff
 from vrseg.pipeline.ingest import IngestStages
@@ -15,11 +16,11 @@ from vrseg.sink.factory import make_result_sink, make_video_sink
 from vrseg.source.open import make_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
-    from vrseg.backend import Backend
-    from vrseg.config.schema import Model, Output, ResultOutput, SourceSection, Stream
+    from vrseg.backend.backend import Backend
+    from vrseg.config.schema import Config, Output, ResultOutput, SourceSection, Stream
     from vrseg.models.spec import ModelSpec
     from vrseg.stage import Render, ResultSink
 
@@ -29,13 +30,32 @@ BATCHES_UNDER_WAY = 2
 FRAMES_BEHIND_MODEL = 2
 
 
-def model_stages(name: str, section: Model, spec: ModelSpec, backend: Backend, *, niceness: int = 0) -> ModelStages:
-    """Return the stages of a model."""
+def model_stages(
+    name: str,
+    config: Config,
+    spec: ModelSpec,
+    backend: Backend,
+    *,
+    read_by: Collection[str] = (),
+    niceness: int = 0,
+) -> ModelStages:
+    """Return the stages of a model. `read_by` are streams whose results somebody reads, beside the configured sinks."""
+    section = config.models[name]
+    streams = {stream: one for stream, one in config.streams.items() if one.model == name}
+    styles = {stream: style for stream, one in streams.items() if one.outputs and (style := view_style(one, spec))}
+    read = any(one.results or stream in read_by for stream, one in streams.items())
+    work = backend.make_model(
+        spec,
+        section,
+        max_batch=section.batch.max_size,
+        styles=styles,
+        host_results=read or not streams,  # frames that come by the Python API belong to no configured stream
+    )
     return ModelStages(
         name=name,
-        preprocess=backend.make_preprocess(spec),
-        infer=backend.make_engine(spec, section),
-        postprocess=backend.make_head(spec),
+        preprocess=work.preprocess,
+        infer=work.infer,
+        postprocess=work.postprocess,
         max_batch=section.batch.max_size,
         max_delay_s=section.batch.max_delay,
         niceness=niceness,
@@ -102,11 +122,17 @@ def backoff_of(source: SourceSection) -> Backoff:
     return Backoff(initial_s=wish.initial, max_s=wish.max, jitter=wish.jitter, attempts=wish.attempts)
 
 
-def render_stage(section: Stream, spec: ModelSpec | None, backend: Backend) -> Render | None:
-    """Return what draws the stream's view; None when its frames go out as they came."""
-    if section.view == "none" or spec is None:
+def view_style(section: Stream, spec: ModelSpec) -> ViewStyle | None:
+    """Return what the stream's outputs show; None when they show its frames as they came."""
+    if section.view == "none":
         return None
-    return backend.make_render(section.view, opacity=section.opacity, classes=spec.classes)
+    return ViewStyle(view=section.view, opacity=section.opacity, classes=spec.classes)
+
+
+def render_stage(section: Stream, spec: ModelSpec | None, backend: Backend) -> Render | None:
+    """Return what draws the stream's view; None when its frames go on as they come."""
+    style = None if spec is None else view_style(section, spec)
+    return backend.make_render(style) if style is not None and backend.make_render is not None else None
 
 
 def result_sink(output: ResultOutput, spec: ModelSpec | None, base_dir: Path, *, whole: bool = False) -> ResultSink:

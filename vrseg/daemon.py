@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry
 
 from vrseg.assembly import backoff_of, credits_for, is_live, model_stages, queue_rule, stream_stages
-from vrseg.backend import Backend, choose_backend
+from vrseg.backend.choose import choose_backend
 from vrseg.config.load import redacted
 from vrseg.errors import ConfigError, DeviceError, ModelError, StreamLostError, TransientError, VrsegError
-from vrseg.infer.choose import engine_name
 from vrseg.models.load import load_spec
 from vrseg.pipeline.backoff import wait_or_stop
 from vrseg.pipeline.ledger import Ledger
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     import structlog
 
+    from vrseg.backend.backend import Backend
     from vrseg.config.schema import Config
     from vrseg.models.spec import ModelSpec
     from vrseg.pipeline.stream import StreamStages
@@ -88,11 +88,14 @@ class Running:
         self.recorder = Recorder(self.metrics, log)
         self.models = {
             name: ModelRunner(
-                model_stages(name, section, plan.specs[name], plan.backend, niceness=plan.niceness), self.recorder
+                model_stages(
+                    name, plan.config, plan.specs[name], plan.backend, read_by=extra_results, niceness=plan.niceness
+                ),
+                self.recorder,
             )
-            for name, section in plan.config.models.items()
+            for name in plan.config.models
         }
-        self.recorder.engines = {name: engine_name(section) for name, section in plan.config.models.items()}
+        self.recorder.engines = {name: plan.backend.engine_name(one) for name, one in plan.config.models.items()}
         self.ledgers = {name: self._ledger(name) for name in plan.config.streams}
         for ledger in self.ledgers.values():
             self.recorder.add_stream(ledger)

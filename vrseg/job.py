@@ -7,11 +7,12 @@ import signal
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vrseg.address import local_path, redact, scheme_of
-from vrseg.assembly import encode_settings, render_stage, result_sink, stream_stages
+from vrseg.assembly import encode_settings, result_sink, stream_stages
 from vrseg.config.build import build
 from vrseg.config.schema import Config, Model, Output, ResultOutput
 from vrseg.daemon import Plan, Running, first_error, make_plan, models_at_work
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 
     import structlog
 
+    from vrseg.backend.backend import Backend
     from vrseg.pipeline.ledger import Ledger
     from vrseg.pipeline.stream import StreamStages
+    from vrseg.stage import Decode
     from vrseg.telemetry.readings import Readings
     from vrseg.telemetry.recorder import Recorder
 
@@ -73,7 +76,14 @@ def plan_job(job: Job) -> Plan:
     source, target = Path(local_path(job.input)), Path(job.output.uri)
     if source.exists() and target.exists() and source.samefile(target):
         raise ConfigError(f"{target}: input and output are the same file; choose another output")
-    stream = {"source": {"uri": job.input}, "model": MODEL, "view": job.view, "queue": {"policy": "block"}}
+    stream = {
+        "source": {"uri": job.input},
+        "model": MODEL,
+        "view": job.view,
+        "queue": {"policy": "block"},
+        "outputs": [job.output],
+        "results": [job.results] if job.results else [],
+    }
     config = build(Config, {"device": job.device, "models": {MODEL: job.model}, "streams": {STREAM: stream}})
     plan = make_plan(config, Path.cwd(), niceness=NICENESS)
     if plan.live[STREAM]:
@@ -127,12 +137,16 @@ def _stages(job: Job, plan: Plan) -> StreamStages:
     results = (result_sink(job.results, spec, plan.base_dir, whole=True),) if job.results else ()
     return replace(
         base,
-        render=render_stage(section, spec, plan.backend),
+        ingest=replace(base.ingest, make_decoder=partial(_decoder, plan.backend)),
         outputs=(
             OutputStages(encode=plan.backend.make_encoder(encode_settings(job.output, live=False)), sinks=(sink,)),
         ),
         results=results,
     )
+
+
+def _decoder(backend: Backend, first_index: int) -> Decode:
+    return backend.make_file_decoder(STREAM, live=False, first_index=first_index)
 
 
 @contextmanager

@@ -55,6 +55,13 @@ class Decode(Stage[Packet, Frame], Protocol):
     """Units that could not be decoded so far."""
 
 
+class DeviceTimed(Protocol):
+    """A stage that only asks a device to work. Its own time says nothing; the device's does."""
+
+    device_s: float
+    """Seconds that the device worked for this stage on the batch that it finished last."""
+
+
 Preprocess: TypeAlias = Stage[tuple[Frame, ...], Batch]  # resize, colour, normalise
 Infer: TypeAlias = Stage[Batch, Inference]
 Postprocess: TypeAlias = Stage[Inference, Frame]  # n frames per batch, each with its result

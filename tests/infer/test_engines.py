@@ -156,7 +156,7 @@ def test_an_engine_that_is_not_open_says_so(tmp_path: Path, engine: str) -> None
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_precisions_of_other_devices_are_refused(tmp_path: Path, precision: str) -> None:
-    with pytest.raises(ConfigError, match=rf"models\.body\.precision: {precision} is not in this version"):
+    with pytest.raises(ConfigError, match=rf"models\.body\.precision: the CPU does not compute {precision}"):
         engine_of(network(tmp_path), "auto", precision=precision)
     with pytest.raises(ConfigError, match="write engine: openvino"):
         engine_of(network(tmp_path), "onnxruntime", precision="bf16")

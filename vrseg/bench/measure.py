@@ -108,7 +108,7 @@ def run_bench(job: Job, *, rounds: int = 3) -> BenchResult:
 def _measure_stages(job: Job, plan: Plan, folder: Path, costs: dict[str, list[StageCost]]) -> list[Frame]:
     """Run each stage by itself over the same frames, adding to `costs`; return the frames as decoded."""
     section, spec, backend = plan.config.streams[STREAM], plan.specs[MODEL], plan.backend
-    model = model_stages(MODEL, job.model, spec, backend)
+    model = model_stages(MODEL, plan.config, spec, backend)
 
     def timed(name: str, stage: Stage[In, Out], items: Iterable[In], frames: int) -> list[Out]:
         outputs, cost = _run_alone(name, stage, items, frames)

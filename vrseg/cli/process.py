@@ -53,7 +53,8 @@ def process(
         Literal["fp32", "bf16", "fp16", "int8"], typer.Option(help="What the model computes in.")
     ] = "fp32",
     engine: Annotated[
-        Literal["auto", "onnxruntime", "openvino"], typer.Option(help="What the model runs on.")
+        Literal["auto", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"],
+        typer.Option(help="What the model runs on."),
     ] = "auto",
     batch: Annotated[int, typer.Option(min=1, max=256, help="Frames per inference call at most.")] = 4,
     codec: Annotated[Literal["h264", "hevc", "av1"], typer.Option(help="Of the output.")] = "h264",

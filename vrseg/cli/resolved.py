@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING
 
 from vrseg.address import local_path, redact, scheme_of
 from vrseg.assembly import encode_settings, is_live, queue_rule
-from vrseg.backend import choose_backend
+from vrseg.backend.choose import choose_backend
 from vrseg.config.quantity import format_duration
-from vrseg.encode.cpu import choose_encoder
 from vrseg.errors import ConfigError, VrsegError
-from vrseg.infer.choose import engine_name, make_engine
 from vrseg.models.licence import licence_warning
 from vrseg.models.load import load_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from vrseg.backend.backend import Backend
     from vrseg.config.schema import Config, Model, Output, Stream
     from vrseg.models.spec import ModelSpec
 
@@ -108,16 +107,16 @@ def resolve(config: Config, base_dir: Path) -> Resolved:
     streams: list[ResolvedStream] = []
     for name, model in config.models.items():
         with _kept(errors):
-            specs[name] = _spec(name, model, base_dir)
+            specs[name] = _spec(name, model, base_dir, backend)
     for name, stream in config.streams.items():
         with _kept(errors):
-            streams.append(_stream(name, stream))
+            streams.append(_stream(name, stream, backend))
     if errors:
         raise type(errors[0])("\n".join(str(error) for error in errors))
     return Resolved(
         device=backend.device,
         device_reason=backend.reason,
-        models=tuple(_model(spec, config.models[name]) for name, spec in specs.items()),
+        models=tuple(_model(spec, config.models[name], backend) for name, spec in specs.items()),
         streams=tuple(streams),
         listen=config.server.listen,
         token=config.server.token is not None,
@@ -134,13 +133,14 @@ def _kept(errors: list[VrsegError]) -> Iterator[None]:
         errors.append(error)
 
 
-def _spec(name: str, model: Model, base_dir: Path) -> ModelSpec:
+def _spec(name: str, model: Model, base_dir: Path, backend: Backend) -> ModelSpec:
     spec = load_spec(name, model, base_dir)
-    make_engine(spec, model)  # constructs only: refuses a precision that the engine cannot do
+    # constructs only: refuses a precision that the engine cannot do
+    backend.make_model(spec, model, max_batch=model.batch.max_size, styles={}, host_results=True)
     return spec
 
 
-def _model(spec: ModelSpec, model: Model) -> ResolvedModel:
+def _model(spec: ModelSpec, model: Model, backend: Backend) -> ResolvedModel:
     image = spec.input
     return ResolvedModel(
         name=spec.name,
@@ -150,7 +150,7 @@ def _model(spec: ModelSpec, model: Model) -> ResolvedModel:
         decode=spec.decode,
         input=f"{image.width}x{image.height} {image.color} {image.dtype} {image.layout}, {image.fit}",
         precision=model.precision,
-        engine=engine_name(model),
+        engine=backend.engine_name(model),
         threads=model.threads or len(os.sched_getaffinity(0)),
         batch_size=model.batch.max_size,
         batch_delay=format_duration(model.batch.max_delay),
@@ -160,7 +160,7 @@ def _model(spec: ModelSpec, model: Model) -> ResolvedModel:
     )
 
 
-def _stream(name: str, stream: Stream) -> ResolvedStream:
+def _stream(name: str, stream: Stream, backend: Backend) -> ResolvedStream:
     live = is_live(stream)
     rule = queue_rule(stream, live=live)
     return ResolvedStream(
@@ -174,16 +174,17 @@ def _stream(name: str, stream: Stream) -> ResolvedStream:
         model=stream.model,
         view=stream.view if stream.model else "none",
         outputs=tuple(
-            _output(output, f"streams.{name}.outputs.{index}", live=live) for index, output in enumerate(stream.outputs)
+            _output(output, f"streams.{name}.outputs.{index}", backend, live=live)
+            for index, output in enumerate(stream.outputs)
         ),
         results=tuple(redact(results.uri) for results in stream.results),
     )
 
 
-def _output(output: Output, key: str, *, live: bool) -> ResolvedOutput:
+def _output(output: Output, key: str, backend: Backend, *, live: bool) -> ResolvedOutput:
     settings = encode_settings(output, live=live)
     try:
-        encoder = choose_encoder(settings)
+        encoder = backend.encoder_name(settings)
     except ConfigError as error:
         raise ConfigError(f"{key}.encoder: {error}") from error
     if output.bitrate is not None:

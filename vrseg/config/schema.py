@@ -145,8 +145,9 @@ class Model(ModelDescription):
     """A description file, relative to the configuration; the `.yaml` beside the ONNX file when left out."""
     precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
     """What it computes in. The CPU computes fp32, or bf16 with OpenVINO where an accuracy gate passes."""
-    engine: Literal["auto", "onnxruntime", "openvino"] = "auto"
-    """`auto` takes ONNX Runtime on the CPU."""
+    engine: Literal["auto", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"] = "auto"
+    """`auto` takes ONNX Runtime on the CPU; on a GPU TensorRT where it is installed and its engine built, ONNX Runtime
+    until then. OpenVINO is for CPUs, TensorRT for GPUs."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """Threads of one inference call on the CPU; 0 chooses for the machine."""
     batch: Batching = Batching()

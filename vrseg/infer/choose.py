@@ -25,9 +25,15 @@ def make_engine(spec: ModelSpec, model: Model) -> Infer:
     Raises:
         ConfigError: no engine of the CPU computes in this precision.
     """
+    if model.engine.startswith("tensorrt"):
+        raise ConfigError(
+            f"models.{spec.name}.engine: {model.engine} runs on NVIDIA GPUs, and the device here is the CPU; "
+            "write engine: auto"
+        )
     if model.precision not in ("fp32", "bf16"):
         raise ConfigError(
-            f"models.{spec.name}.precision: {model.precision} is not in this version; write fp32, or bf16 with OpenVINO"
+            f"models.{spec.name}.precision: the CPU does not compute {model.precision}; "
+            "write fp32, or bf16 with OpenVINO"
         )
     if model.precision == "bf16" and model.engine == "onnxruntime":
         raise ConfigError(

@@ -34,6 +34,10 @@ class ModelStages:
     niceness: int = 0
     """Of all its threads; see `StreamStages.niceness`."""
 
+    def largest_batch(self) -> int:
+        """Frames that the open engine has room for: on a full device fewer than it was asked for."""
+        return int(getattr(self.infer, "largest_batch", self.max_batch))
+
 
 class ModelRunner:
     """Serves streams with one model. Frames of a stream come back in order.
@@ -119,10 +123,11 @@ class ModelRunner:
             ) as post,
             asyncio.TaskGroup() as group,
         ):
+            self._batcher.max_size = min(self.max_batch, stages.largest_batch())
             self.ready.set()
             group.create_task(_pump_to(self._batcher, preprocess, prepared))
-            group.create_task(_closing(inferred, pump(prepared, infer, put_inferred)))
-            group.create_task(pump(inferred, post, self._hand_back))
+            group.create_task(_closing(inferred, _emptying(prepared, pump(prepared, infer, put_inferred))))
+            group.create_task(_emptying(inferred, pump(inferred, post, self._hand_back)))
 
     async def _hand_back(self, frame: Frame) -> None:
         inlet = self._inlets[frame.stream]
@@ -133,6 +138,14 @@ class ModelRunner:
 
 async def _pump_to(inbox: Inbox[In], runner: StageRunner[In, Out], outbox: Channel[Out]) -> None:
     await _closing(outbox, pump(inbox, runner, outbox.put))
+
+
+async def _emptying(inbox: Channel[In], work: Coroutine[None, None, None]) -> None:
+    """Let go of what was not taken: a batch may hold the buffer that the stage before it waits for."""
+    try:
+        await work
+    finally:
+        inbox.abort()
 
 
 async def _closing(outbox: Channel[Out], work: Coroutine[None, None, None]) -> None:

@@ -40,6 +40,8 @@ class StageRunner(Generic[In, Out]):
     async def process(self, item: In, waited_s: float = 0.0) -> list[Out]:
         """Work on one item that has waited so long."""
         outputs, busy_s = await self._worker.call(_timed, self._stage.process, item)
+        # see DeviceTimed; read like this, since a stage may be wrapped
+        busy_s = getattr(self._stage, "device_s", busy_s)
         self._observer.stage_done(self._name, waited_s, busy_s)
         return outputs
 

@@ -144,6 +144,10 @@ class StageMeter:
         gauge.durations_s.append(busy_s)
         gauge.waits_s.append(waited_s)
 
+    def items(self, stage: StageName) -> int:
+        """Items that the stage has done since the start."""
+        return self._gauges[stage].items
+
     def mark(self) -> Mark:
         """Remember this moment."""
         self._advance()

@@ -1,0 +1,53 @@
+"""How long the GPU works for a stage that only asks it to."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from vrseg.gpu.memory import elapsed_s, recorded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import cupy
+
+    from vrseg.gpu.lane import Lane
+    from vrseg.stage import Stage
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class Timed(Generic[In, Out]):
+    """A stage of a lane between two timed events. Implements `vrseg.stage.DeviceTimed`, a batch or two behind."""
+
+    def __init__(self, stage: Stage[In, Out], lane: Lane) -> None:
+        self.device_s = 0.0
+        self.lane = lane
+        self._stage = stage
+        self._stream: cupy.cuda.Stream | None = None
+        self._under_way: deque[tuple[cupy.cuda.Event, cupy.cuda.Event]] = deque()
+
+    def open(self) -> None:
+        self._stream = self.lane.open()
+        self._stage.open()
+
+    def process(self, item: In, /) -> Iterable[Out]:
+        assert self._stream is not None  # noqa: S101 -- `open` comes first
+        while self._under_way and self._under_way[0][1].done:
+            self.device_s = elapsed_s(*self._under_way.popleft())
+        begun = recorded(self._stream, timed=True)
+        outputs = list(self._stage.process(item))
+        self._under_way.append((begun, recorded(self._stream, timed=True)))
+        return outputs
+
+    def flush(self) -> Iterable[Out]:
+        return self._stage.flush()
+
+    def close(self) -> None:
+        self._under_way.clear()
+        self._stage.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stage, name)
