@@ -7,9 +7,6 @@
 
 const int MAX_SLOTS = 16;         // frames of one launch
 const int STRIP = 4;              // pixels of a thread, one below the other
-const int TAPS = 8;               // samples of luma, or half as many pairs of chroma, that weights are made for at once
-const int LUMA_ROWS = 3;          // rows that are read at once, to have many reads in flight: most boxes are as high
-const int CHROMA_ROWS = 2;
 const float ONE = 16384.0f;       // the sum of the weights of a box along a row
 
 // Where a frame lies in the tensor. Coordinates are those of the frame as coded: a turned one is only written turned.
@@ -64,124 +61,112 @@ __device__ __forceinline__ void weigh(const Box& box, int first, int fresh, int 
     }
 }
 
+// Sums of a row, ONE (and 256 with 16-bit samples) times too large.
+__device__ __forceinline__ void add(float& sum, float weight, float more) { sum += weight * more; }
+__device__ __forceinline__ void add(Chroma& sum, float weight, Chroma more) {
+    sum.cb += weight * more.cb;
+    sum.cr += weight * more.cr;
+}
+
+// A plane of a picture: how many samples (or pairs) are weighed at once, and how many rows are read at once; most boxes
+// need no more new ones, when 1080 lines become about 512.
+template <int SAMPLE_BYTES> struct LumaPlane {
+    typedef float Sum;
+    static const int SHRUNK = 1, TAPS = 8, TAP_BYTES = SAMPLE_BYTES, ROWS = 2;
+    static __device__ __forceinline__ u64 address(const Picture& picture) { return picture.luma; }
+
+    static __device__ __forceinline__ float sum(const u32 (&words)[2], const u32 (&weights)[4]) {
+        u32 sum = __dp2a_lo(weights[0], words[0], 0u);
+        sum = __dp2a_hi(weights[1], words[0], sum);
+        sum = __dp2a_lo(weights[2], words[1], sum);
+        return (float)__dp2a_hi(weights[3], words[1], sum);
+    }
+
+    static __device__ __forceinline__ float sum(const u32 (&words)[4], const u32 (&weights)[4]) {
+        u32 sum = 0;
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+            sum += (words[i] & 0xffff) * (weights[i] & 0xffff) + (words[i] >> 16) * (weights[i] >> 16);
+        return (float)sum;
+    }
+};
+
+template <int SAMPLE_BYTES> struct ChromaPlane {
+    typedef Chroma Sum;
+    static const int SHRUNK = 2, TAPS = 4, TAP_BYTES = 2 * SAMPLE_BYTES, ROWS = 1;
+    static __device__ __forceinline__ u64 address(const Picture& picture) { return picture.chroma; }
+
+    static __device__ __forceinline__ Chroma sum(const u32 (&words)[2], const u32 (&weights)[2]) {
+        const u32 cb = __byte_perm(words[0], words[1], 0x6420), cr = __byte_perm(words[0], words[1], 0x7531);
+        return {(float)__dp2a_hi(weights[1], cb, __dp2a_lo(weights[0], cb, 0u)),
+                (float)__dp2a_hi(weights[1], cr, __dp2a_lo(weights[0], cr, 0u))};
+    }
+
+    static __device__ __forceinline__ Chroma sum(const u32 (&words)[4], const u32 (&weights)[2]) {
+        u32 cb = 0, cr = 0;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            const u32 weight = i % 2 ? weights[i / 2] >> 16 : weights[i / 2] & 0xffff;
+            cb += (words[i] & 0xffff) * weight;
+            cr += (words[i] >> 16) * weight;
+        }
+        return {(float)cb, (float)cr};
+    }
+};
+
 // Part of a row, as words. Where those may be misaligned, or reach beyond the row, it is read in pairs of bytes.
 template <bool WHOLE, int WORDS>
-__device__ __forceinline__ void read(u64 row, int at, int row_bytes, u32 (&words)[WORDS]) {
+__device__ __forceinline__ void read(u64 at, u64 last_pair, u32 (&words)[WORDS]) {
 #pragma unroll
     for (int i = 0; i < WORDS; ++i) {
-        const int low = at + 4 * i, last = row_bytes - 2;
-        if (WHOLE) words[i] = __ldg((const u32*)(row + low));
-        else words[i] = __ldg((const u16*)(row + min(low, last))) | __ldg((const u16*)(row + min(low + 2, last))) << 16;
+        if (WHOLE) words[i] = __ldg((const u32*)at + i);
+        else words[i] = __ldg((const u16*)min(at + 4 * i, last_pair)) |
+                        (u32)__ldg((const u16*)min(at + 4 * i + 2, last_pair)) << 16;
     }
 }
 
-// Weighted sums of TAPS samples: two words of 8-bit samples, or four of 16-bit ones.
-__device__ __forceinline__ float luma_sum(const u32 (&words)[2], const u32 (&weights)[TAPS / 2]) {
-    u32 sum = __dp2a_lo(weights[0], words[0], 0u);
-    sum = __dp2a_hi(weights[1], words[0], sum);
-    sum = __dp2a_lo(weights[2], words[1], sum);
-    return (float)__dp2a_hi(weights[3], words[1], sum);
-}
-
-__device__ __forceinline__ float luma_sum(const u32 (&words)[4], const u32 (&weights)[TAPS / 2]) {
-    u32 sum = 0;
-#pragma unroll
-    for (int i = 0; i < 4; ++i) sum += (words[i] & 0xffff) * (weights[i] & 0xffff) + (words[i] >> 16) * (weights[i] >> 16);
-    return (float)sum;
-}
-
-__device__ __forceinline__ Chroma chroma_sum(const u32 (&words)[2], const u32 (&weights)[TAPS / 4]) {
-    const u32 cb = __byte_perm(words[0], words[1], 0x6420), cr = __byte_perm(words[0], words[1], 0x7531);
-    return {(float)__dp2a_hi(weights[1], cb, __dp2a_lo(weights[0], cb, 0u)),
-            (float)__dp2a_hi(weights[1], cr, __dp2a_lo(weights[0], cr, 0u))};
-}
-
-__device__ __forceinline__ Chroma chroma_sum(const u32 (&words)[4], const u32 (&weights)[TAPS / 4]) {
-    u32 cb = 0, cr = 0;
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-        const u32 weight = i % 2 ? weights[i / 2] >> 16 : weights[i / 2] & 0xffff;
-        cb += (words[i] & 0xffff) * weight;
-        cr += (words[i] >> 16) * weight;
-    }
-    return {(float)cb, (float)cr};
-}
-
-// Means of the boxes of a strip of pixels, ONE (and 256 with 16-bit samples) times too large.
-struct Strip { float luma[STRIP], cb[STRIP], cr[STRIP]; };
-
-template <int SAMPLE_BYTES, bool WHOLE>
-__device__ __forceinline__ void add_luma(const Slot& slot, int x, int y, Strip& strip) {
-    const int width = slot.picture.width, last_row = slot.picture.height - 1;
-    const Box columns = box_of(x, slot.ratio_x);
+// Adds to `sums` the boxes of a strip of pixels, from (x, y) of the picture down.
+template <typename Plane, bool WHOLE>
+__device__ __forceinline__ void add_boxes(const Slot& slot, int x, int y, typename Plane::Sum (&sums)[STRIP]) {
+    const Picture& picture = slot.picture;
+    const int width = picture.width / Plane::SHRUNK, height = picture.height / Plane::SHRUNK, pitch = picture.pitch;
+    const float ratio_y = slot.ratio_y / Plane::SHRUNK;
+    const Box columns = box_of(x, slot.ratio_x / Plane::SHRUNK);
     const int end = min(__float2int_ru(columns.end), width);
+    // One round for frames up to four times as wide as their picture here.
     for (int fresh = max(__float2int_rd(columns.start), 0); fresh < end;) {
-        const int first = max(min(fresh & ~3, width - TAPS), 0);
-        u32 weights[TAPS / 2];
+        const int aligned = fresh & -max(4 / Plane::TAP_BYTES, 1);
+        const int first = max(min(aligned, width - Plane::TAPS), 0);
+        u32 weights[Plane::TAPS / 2];
         weigh(columns, first, fresh, width, weights);
+        const u64 plane = Plane::address(picture), start = plane + first * Plane::TAP_BYTES;
+        typename Plane::Sum sum = {};  // of the last row; the next box often begins in it
+        int summed = -2;
 #pragma unroll
         for (int k = 0; k < STRIP; ++k) {
-            const Box rows = box_of(y + k, slot.ratio_y);
-            for (float row = floorf(rows.start); row < rows.end; row += LUMA_ROWS) {
-                u32 words[LUMA_ROWS][2 * SAMPLE_BYTES];
+            const Box rows = box_of(y + k, ratio_y);
+            const int last = __float2int_ru(rows.end) - 1, last_real = min(last, height - 1);
+            int row = __float2int_rd(rows.start);
+            if (row == summed) add(sums[k], share_before(rows, (float)++row), sum);
+            for (float before = share_before(rows, (float)row); row <= last; row += Plane::ROWS) {
+                u32 words[Plane::ROWS][Plane::TAPS * Plane::TAP_BYTES / 4];
 #pragma unroll
-                for (int i = 0; i < LUMA_ROWS; ++i) {
-                    const int source = min(max((int)row + i, 0), last_row);
-                    read<WHOLE>(slot.picture.luma + (u64)(u32)(source * slot.picture.pitch), first * SAMPLE_BYTES,
-                         slot.picture.pitch, words[i]);
+                for (int i = 0; i < Plane::ROWS; ++i) {
+                    const u32 skipped = max(min(row + i, last_real), 0) * pitch;
+                    read<WHOLE>(start + skipped, plane + skipped + pitch - 2, words[i]);
                 }
-                float before = share_before(rows, row);
 #pragma unroll
-                for (int i = 0; i < LUMA_ROWS; ++i) {
-                    const float after = share_before(rows, row + (float)(i + 1));
-                    strip.luma[k] += (after - before) * luma_sum(words[i], weights);
+                for (int i = 0; i < Plane::ROWS; ++i) {
+                    const float after = share_before(rows, (float)(row + i + 1));
+                    sum = Plane::sum(words[i], weights);
+                    add(sums[k], after - before, sum);
                     before = after;
                 }
             }
+            summed = last;
         }
-        fresh = first + TAPS;
+        fresh = first + Plane::TAPS;
     }
-}
-
-template <int SAMPLE_BYTES, bool WHOLE>
-__device__ __forceinline__ void add_chroma(const Slot& slot, int x, int y, Strip& strip) {
-    const int width = slot.picture.width / 2, last_row = slot.picture.height / 2 - 1;
-    const Box columns = box_of(x, 0.5f * slot.ratio_x);
-    const int end = min(__float2int_ru(columns.end), width);
-    for (int fresh = max(__float2int_rd(columns.start), 0); fresh < end;) {
-        const int first = max(min(fresh & ~1, width - TAPS / 2), 0);
-        u32 weights[TAPS / 4];
-        weigh(columns, first, fresh, width, weights);
-#pragma unroll
-        for (int k = 0; k < STRIP; ++k) {
-            const Box rows = box_of(y + k, 0.5f * slot.ratio_y);
-            for (float row = floorf(rows.start); row < rows.end; row += CHROMA_ROWS) {
-                u32 words[CHROMA_ROWS][2 * SAMPLE_BYTES];
-#pragma unroll
-                for (int i = 0; i < CHROMA_ROWS; ++i) {
-                    const int source = min(max((int)row + i, 0), last_row);
-                    read<WHOLE>(slot.picture.chroma + (u64)(u32)(source * slot.picture.pitch), 2 * first * SAMPLE_BYTES,
-                         slot.picture.pitch, words[i]);
-                }
-                float before = share_before(rows, row);
-#pragma unroll
-                for (int i = 0; i < CHROMA_ROWS; ++i) {
-                    const float after = share_before(rows, row + (float)(i + 1));
-                    const Chroma sum = chroma_sum(words[i], weights);
-                    strip.cb[k] += (after - before) * sum.cb;
-                    strip.cr[k] += (after - before) * sum.cr;
-                    before = after;
-                }
-            }
-        }
-        fresh = first + TAPS / 2;
-    }
-}
-
-template <int SAMPLE_BYTES, bool WHOLE>
-__device__ __forceinline__ void add(const Slot& slot, int x, int y, Strip& strip) {
-    add_luma<SAMPLE_BYTES, WHOLE>(slot, x - slot.left, y - slot.top, strip);
-    add_chroma<SAMPLE_BYTES, WHOLE>(slot, x - slot.left, y - slot.top, strip);
 }
 
 __device__ __forceinline__ void store(const Job& job, u64 out, int element, const Rgb& color) {
@@ -198,25 +183,36 @@ __device__ __forceinline__ void store(const Job& job, u64 out, int element, cons
     }
 }
 
+template <int SAMPLE_BYTES, bool WHOLE>
+__device__ __forceinline__ void add_strip(const Slot& slot, int x, int y, float (&luma)[STRIP],
+                                          Chroma (&chroma)[STRIP]) {
+    add_boxes<LumaPlane<SAMPLE_BYTES>, WHOLE>(slot, x, y, luma);
+    add_boxes<ChromaPlane<SAMPLE_BYTES>, WHOLE>(slot, x, y, chroma);
+}
+
 extern "C" __global__ void __launch_bounds__(256) preprocess(const __grid_constant__ Job job) {
     const Slot& slot = job.slots[blockIdx.z];
     const Picture& picture = slot.picture;
     const int x = blockIdx.x * blockDim.x + threadIdx.x, y = (blockIdx.y * blockDim.y + threadIdx.y) * STRIP;
     if (x >= slot.width || y >= slot.height) return;
-    const bool seen = x >= slot.left && x < slot.right && y + STRIP > slot.top && y < slot.bottom;
-    Strip strip = {};
+    const int from_left = x - slot.left, from_top = y - slot.top;
+    const bool seen = from_left >= 0 && x < slot.right && from_top + STRIP > 0 && y < slot.bottom;
+    float luma[STRIP] = {};
+    Chroma chroma[STRIP] = {};
     if (seen) {
-        const bool whole = picture.pitch % 4 == 0 && picture.width >= TAPS;
-        if (picture.sample_bytes == 1) whole ? add<1, true>(slot, x, y, strip) : add<1, false>(slot, x, y, strip);
-        else whole ? add<2, true>(slot, x, y, strip) : add<2, false>(slot, x, y, strip);
+        const bool whole = picture.pitch % 4 == 0 && picture.width >= LumaPlane<1>::TAPS;
+        if (picture.sample_bytes == 1 && whole) add_strip<1, true>(slot, from_left, from_top, luma, chroma);
+        else if (picture.sample_bytes == 1) add_strip<1, false>(slot, from_left, from_top, luma, chroma);
+        else if (whole) add_strip<2, true>(slot, from_left, from_top, luma, chroma);
+        else add_strip<2, false>(slot, from_left, from_top, luma, chroma);
     }
     const float unit = picture.sample_bytes == 1 ? 1.0f / ONE : 1.0f / (256.0f * ONE);
 #pragma unroll
     for (int k = 0; k < STRIP; ++k) {
         if (y + k >= slot.height) break;
-        const bool inside = seen && y + k >= slot.top && y + k < slot.bottom;
-        const Chroma chroma = {unit * strip.cb[k], unit * strip.cr[k]};
-        const Rgb color = inside ? rgb_of(picture, unit * strip.luma[k], chroma) : Rgb{job.pad, job.pad, job.pad};
+        const bool inside = seen && from_top + k >= 0 && y + k < slot.bottom;
+        const Rgb color = inside ? rgb_of(picture, unit * luma[k], {unit * chroma[k].cb, unit * chroma[k].cr})
+                                 : Rgb{job.pad, job.pad, job.pad};
         store(job, slot.out, slot.origin + x * slot.step_x + (y + k) * slot.step_y, color);
     }
 }
