@@ -19,6 +19,18 @@ def copy_to_host(gpu: Gpu, target: int, source: int, size_bytes: int, stream: cu
     gpu.counts.add(to_host_bytes=size_bytes)
 
 
+def copy_to_device(gpu: Gpu, target: int, source: int, size_bytes: int, stream: cupy.cuda.Stream) -> None:
+    """Copy from host memory to device memory, when `stream` comes to it. `target` and `source` are addresses.
+
+    What is pinned must stay until then; all other memory is free again on return, for the driver has read it.
+    """
+    import cupy  # noqa: PLC0415 -- as above
+
+    runtime = cupy.cuda.runtime
+    runtime.memcpyAsync(target, source, size_bytes, runtime.memcpyHostToDevice, stream.ptr)
+    gpu.counts.add(to_device_bytes=size_bytes)
+
+
 def clear(address: int, size_bytes: int, stream: cupy.cuda.Stream) -> None:
     """Fill device memory with zeros, when `stream` comes to it."""
     import cupy  # noqa: PLC0415 -- as above

@@ -28,6 +28,8 @@ class Lettering:
     """(classes + 1 + 101,) STRIP: each class, any other class, 0 % to 100 %."""
     ink: U8 = field(repr=False)
     """Rows of each strip below each other, strip after strip; 0 to 128."""
+    classes: int
+    """How many have a name of their own."""
     rows: int
     """Of every strip."""
     max_columns: int
@@ -55,6 +57,7 @@ def letter(names: Sequence[str], size: int) -> Lettering:
     return Lettering(
         strips=np.array([(offset, ink.shape[1]) for offset, ink in zip(offsets, inks, strict=True)], STRIP),
         ink=np.concatenate([ink.ravel() for ink in inks]),
+        classes=len(names),
         rows=inks[0].shape[0],
         max_columns=max(ink.shape[1] for ink in beginnings) + max(ink.shape[1] for ink in ends),
     )

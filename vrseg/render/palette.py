@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vrseg.gpu.picture import LUMA_WEIGHTS
+from vrseg.postprocess.class_map import NOTHING
 from vrseg.render.colours import UNKNOWN_CLASS, contrast
 from vrseg.render.picture import converted
 
@@ -44,15 +45,16 @@ def palette(
     Returns:
         (len(class_ids) + 1,) COLOUR; the last is for any other class.
     """
-    rows = [_row(classes[one] if one < len(classes) else None, matrix, full_range=full_range) for one in class_ids]
-    return np.array([*rows, _row(None, matrix, full_range=full_range)], COLOUR)
 
+    def row(class_id: int) -> tuple[Yuv, bool, Yuv, int]:
+        one = classes[class_id] if class_id < len(classes) else None
+        rgb = one.color_rgb if one else UNKNOWN_CLASS
+        return (
+            surface_yuv(rgb, matrix, full_range=full_range),
+            class_id == NOTHING or (one is not None and one.background),
+            surface_yuv(contrast(rgb), matrix, full_range=full_range),
+            0,
+        )
 
-def _row(one: ResolvedClass | None, matrix: Matrix, *, full_range: bool) -> tuple[Yuv, bool, Yuv, int]:
-    rgb = one.color_rgb if one else UNKNOWN_CLASS
-    return (
-        surface_yuv(rgb, matrix, full_range=full_range),
-        one is not None and one.background,
-        surface_yuv(contrast(rgb), matrix, full_range=full_range),
-        0,
-    )
+    unknown = len(classes)
+    return np.array([row(class_id) for class_id in (*class_ids, unknown)], COLOUR)

@@ -1,0 +1,95 @@
+"""A frame that is to be drawn on a CUDA device, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from vrseg.gpu.found import DeviceDetections, DeviceSegmentation
+from vrseg.gpu.surface import Surface
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import cupy
+
+    from vrseg.config.schema import View
+    from vrseg.gpu.found import DeviceResult
+    from vrseg.gpu.memory import Lease
+    from vrseg.models.spec import ResolvedClass
+
+BLOCK = (32, 4, 1)
+"""Threads of those kernels that work on areas: a warp takes a piece of one row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PaintStyle:
+    """How the frames of one stream are drawn. Compared by identity: what belongs to it is uploaded once."""
+
+    view: View
+    opacity: float
+    """Of the colours in `overlay`, 0 to 1."""
+    classes: tuple[ResolvedClass, ...]
+    """In the order of class ids."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Canvas:
+    """A frame, what was found of it, and memory for its new picture."""
+
+    source: Surface
+    rotation_deg: int
+    found: DeviceResult = field(repr=False)
+    style: PaintStyle
+    target: Lease = field(repr=False)
+
+    @property
+    def labelled(self) -> bool:
+        """Boxes with labels are drawn over the picture."""
+        return self.style.view == "overlay" and isinstance(self.found, DeviceDetections)
+
+    @property
+    def class_ids(self) -> tuple[int, ...]:
+        """Classes in the order that kernels number them: planes of scores, or all that boxes may have."""
+        if isinstance(self.found, DeviceSegmentation):
+            return self.found.class_ids
+        return tuple(range(len(self.style.classes)))
+
+    @property
+    def places(self) -> int:
+        """Of one plane of scores, where there are several; else 0."""
+        if isinstance(self.found, DeviceSegmentation) and len(self.found.class_ids) > 1:
+            _, rows, columns = self.found.scores.shape
+            return rows * columns
+        return 0
+
+    def leases(self) -> Iterable[Lease]:
+        """All memory that drawing reads."""
+        yield self.source.lease
+        if isinstance(self.found, DeviceSegmentation):
+            yield self.found.scores.lease
+        else:
+            for tensor in (self.found.boxes_xyxy, self.found.scores, self.found.class_ids, self.found.count):
+                yield tensor.lease
+
+    def finished(self, ready: cupy.cuda.Event) -> Surface:
+        """Give the new picture, complete when `ready` is reached."""
+        return Surface(
+            lease=self.target,
+            width=self.source.width,
+            height=self.source.height,
+            matrix=self.source.matrix,
+            full_range=self.source.full_range,
+            ready=ready,
+        )
+
+
+def grid_over(sizes: Iterable[tuple[int, int]], frames: int) -> tuple[int, int, int]:
+    """Give the blocks of BLOCK threads for areas up to the largest of `sizes`, (width, height), of some frames."""
+    widths, heights = zip(*sizes, strict=True)
+    return -(-max(widths) // BLOCK[0]), -(-max(heights) // BLOCK[1]), frames
+
+
+def quads(canvas: Canvas) -> tuple[int, int]:
+    """Give columns and rows of the squares of four pixels that one thread takes."""
+    return canvas.source.width // 2, canvas.source.height // 2

@@ -1,0 +1,107 @@
+"""Launches that paint masks, mattes, screens and blurs, on the stream of a model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vrseg.gpu.kernels import Kernels
+from vrseg.gpu.late_pool import LatePool
+from vrseg.gpu.memory import Pool
+from vrseg.gpu.transfer import clear
+from vrseg.render.canvas import BLOCK, grid_over, quads
+from vrseg.render.frosted import small_size
+from vrseg.render.painting import MAX_CLASSES, MAX_FRAMES, PAINTINGS, gaussian, painting_fields, scratch_of
+from vrseg.render.palette import palette
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import cupy
+
+    from vrseg.gpu.device import Gpu
+    from vrseg.gpu.memory import Lease
+    from vrseg.render.canvas import Canvas
+    from vrseg.render.tables import Tables
+
+_RANK_BLOCK = (128, 1, 1)
+
+
+class ViewPainter:
+    """Paints every view but boxes with labels; all views of a batch together."""
+
+    def __init__(self, gpu: Gpu, tables: Tables) -> None:
+        self._gpu = gpu
+        self._tables = tables
+        self._scratch = LatePool(gpu, "device", limit=1, name="paint.scratch")
+        self._kernels: dict[str, Kernels] = {}
+        self._stamps: tuple[Pool, Lease] | None = None
+        self._stamp = 0
+
+    def open(self, stream: cupy.cuda.Stream) -> None:
+        """Compile the kernels; clear the table of classes that lead somewhere, once: each launch has its own stamp."""
+        self._kernels = {
+            name: Kernels(self._gpu, "vrseg.render", f"{name}.cu") for name in ("rank", "frosted", "paint")
+        }
+        pool = Pool(self._gpu, "device", MAX_FRAMES * MAX_CLASSES * 4, limit=1, name="paint.stamps")
+        self._stamps = pool, pool.lend(stream)
+        clear(self._stamps[1].address, pool.block_bytes, stream)
+
+    def enqueue(self, canvases: Sequence[Canvas], stream: cupy.cuda.Stream) -> None:
+        """Paint up to MAX_FRAMES frames: one launch; several classes take one more before it, blur two more."""
+        assert self._stamps is not None  # noqa: S101 -- `open` comes first
+        layouts, end = [], 0
+        for one in canvases:
+            layouts.append(scratch_of(one.style.view, one.found, one.source, end))
+            end = layouts[-1].end
+        scratch = self._scratch.lend(max(1, end), stream)
+        batch = np.zeros(1, PAINTINGS)
+        for index, (one, layout) in enumerate(zip(canvases, layouts, strict=True)):
+            batch["frames"][0, index] = painting_fields(
+                one.style.view,
+                one.style.opacity,
+                one.found,
+                one.source,
+                target=one.target.address,
+                palette=palette_address(self._tables, one, stream),
+                classes=len(one.class_ids),
+                scratch=layout,
+                scratch_address=scratch.address,
+            )
+        self._stamp += 1
+        batch["present"], batch["stamp"] = self._stamps[1].address, self._stamp
+        places = max(one.places for one in canvases)
+        if places:
+            grid = (-(-places // _RANK_BLOCK[0]), 1, len(canvases))
+            self._kernels["rank"].launch("rank", stream, grid, _RANK_BLOCK, (batch,))
+        small = [small_size(one.source.width, one.source.height) for one in canvases if one.style.view == "blur"]
+        if small:
+            grid = grid_over(small, len(canvases))
+            self._kernels["frosted"].launch("shrink", stream, grid, BLOCK, (batch,))
+            self._kernels["frosted"].launch("blur", stream, grid, BLOCK, (batch, gaussian()))
+        grid = grid_over(map(quads, canvases), len(canvases))
+        self._kernels["paint"].launch("paint", stream, grid, BLOCK, (batch,))
+        scratch.read_on(stream)
+        scratch.release()
+
+    def close(self) -> None:
+        """Release everything. Always safe."""
+        self._scratch.close()
+        if self._stamps is not None:
+            pool, lease = self._stamps
+            lease.release()
+            pool.close()
+        self._stamps = None
+
+
+def palette_address(tables: Tables, canvas: Canvas, stream: cupy.cuda.Stream) -> int:
+    """Return where the device has the colours of a frame's classes."""
+    classes, class_ids = canvas.style.classes, canvas.class_ids
+    matrix, full_range = canvas.source.matrix, canvas.source.full_range
+    return tables.address(
+        canvas.style,
+        (class_ids, matrix, full_range),
+        lambda: palette(classes, class_ids, matrix, full_range=full_range),
+        stream,
+    )
