@@ -13,8 +13,3 @@ def cache_folder() -> Path:
         return Path(own).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "vrseg"
-
-
-def engine_folder() -> Path:
-    """Return where engines built by TensorRT are kept."""
-    return cache_folder() / "engines"

@@ -6,19 +6,24 @@ import fcntl
 import hashlib
 import json
 import os
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vrseg.config.places import cache_folder
 from vrseg.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _OTHERS_MAY_WRITE = 0o022
 _PLAN, _ABOUT, _REFUSED = ".plan", ".json", ".refused"
+
+
+def engines_folder() -> Path:
+    """Return where a user's engines are kept."""
+    return cache_folder() / "engines"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,12 +143,18 @@ class EngineCache:
             )
 
     def _write(self, path: Path, content: bytes) -> None:
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            # Readable by its owner alone, as tempfile makes it.
-            with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".", delete=False) as file:
+            with open(beside, "wb", opener=_for_the_owner) as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(file.name).replace(path)
+            beside.replace(path)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def _for_the_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, mode=0o600)
