@@ -1,4 +1,4 @@
-"""Stages of the GPU path on a machine without a GPU: CuPy's memory, streams and events in its place, kernels on the CPU.
+"""Stages of the GPU path where there is no GPU: a CuPy that works on the CPU, with kernels that run there.
 
 Work is done when it is enqueued. So arithmetic, addresses, sizes and what is counted are tested; order on the GPU is
 not. What is used of CuPy beyond this is missing, and fails.
@@ -16,15 +16,15 @@ import pytest
 from plugins.cuda_on_cpu import launch_on_cpu
 
 import vrseg.gpu.kernels
-from vrseg.gpu.device import Gpu
+from vrseg.gpu.device import Gpu, open_gpu
 from vrseg.gpu.kernels import source_of
+from vrseg.gpu.memory import Pool
+from vrseg.gpu.tensor import DeviceTensor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
-
-    from vrseg.gpu.tensor import DeviceTensor
 
 _ALIGNMENT = 256  # as the driver gives it
 _RUBBISH = 0xAB  # memory is not clean when it comes
@@ -83,8 +83,9 @@ class Module:
         return launch
 
 
-def _copy(target: int, source: int, size: int, kind: int, stream: int) -> None:
-    assert (kind, stream) == (2, Stream.ptr)
+def _copy(target: int, source: int, size: int, kind: int, stream: int = Stream.ptr) -> None:
+    assert kind in {1, 2}
+    assert stream == Stream.ptr
     ctypes.memmove(target, source, size)
 
 
@@ -106,7 +107,14 @@ def _device(index: int) -> Any:
 @pytest.fixture
 def gpu_on_cpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
     """Put the pretence in the place of CuPy for one test; return what `open_gpu` would."""
-    runtime = SimpleNamespace(memcpyAsync=_copy, memsetAsync=_fill, memcpyDeviceToHost=2)
+    runtime = SimpleNamespace(
+        memcpy=_copy,
+        memcpyAsync=_copy,
+        memsetAsync=_fill,
+        memcpyHostToDevice=1,
+        memcpyDeviceToHost=2,
+        streamSynchronize=lambda _: None,
+    )
     cuda = SimpleNamespace(
         Device=_device,
         Event=Event,
@@ -121,6 +129,30 @@ def gpu_on_cpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
     return Gpu(index=0, name="a CPU", compute_capability=(9, 0), memory_bytes=1 << 30)
 
 
-def read_back(tensor: DeviceTensor) -> npt.NDArray[Any]:
-    """Copy an array out of what passes for device memory."""
-    return np.frombuffer(ctypes.string_at(tensor.address, tensor.size_bytes), tensor.dtype).reshape(tensor.shape)
+@pytest.fixture(params=["pretended", pytest.param("real", marks=pytest.mark.gpu)])
+def any_gpu(request: pytest.FixtureRequest) -> Gpu:
+    """Run a test with the pretence, and where there is a GPU also there."""
+    if request.param == "real":
+        return open_gpu()
+    pretended: Gpu = request.getfixturevalue("gpu_on_cpu")
+    return pretended
+
+
+def upload(gpu: Gpu, array: npt.NDArray[Any]) -> DeviceTensor:
+    """Copy an array into memory of its own on either kind of GPU."""
+    import cupy
+
+    lease = Pool(gpu, "device", array.nbytes, limit=1, name="upload").lend()
+    runtime, held = cupy.cuda.runtime, np.ascontiguousarray(array)
+    runtime.memcpy(lease.address, held.ctypes.data, array.nbytes, runtime.memcpyHostToDevice)
+    runtime.streamSynchronize(0)  # the call returns when the array was read, which is too early
+    return DeviceTensor(lease=lease, shape=array.shape, dtype=array.dtype.name)
+
+
+def download(tensor: DeviceTensor) -> npt.NDArray[Any]:
+    """Copy an array back; the work that makes it must be done."""
+    import cupy
+
+    array, runtime = np.empty(tensor.shape, tensor.dtype), cupy.cuda.runtime
+    runtime.memcpy(array.ctypes.data, tensor.address, array.nbytes, runtime.memcpyDeviceToHost)
+    return array
