@@ -24,38 +24,33 @@ struct Job {
     Slot slots[MAX_SLOTS];
     float factor[3], offset[3];   // number in the tensor = level * factor + offset; red, green, blue
     int channel[3];               // elements from a pixel to its red, green and blue
-    int element_bytes;            // 1: uint8; 2: float16; 4: float32
     float pad;                    // level around the picture
 };
 
-// The part of an axis that a pixel is the mean of, in samples.
+// The part of an axis, in samples, that a pixel is the mean of: from `start` to `end`.
 struct Box { float start, end, inverse; };
 
-__device__ __forceinline__ Box box_of(int pixel, float ratio) {
+// It is moved into the plane where it would reach beyond: there the outermost sample is all that it sees.
+__device__ __forceinline__ Box box_of(int pixel, float ratio, int size) {
     const float width = fmaxf(ratio, 1.0f);
     const float start = ((float)pixel + 0.5f) * ratio - 0.5f * width;
-    return {start, start + width, __fdividef(1.0f, width)};
+    const float moved = fmaxf(fminf(start, (float)size - width), 0.0f);
+    return {moved, moved + width, __fdividef(1.0f, width)};
 }
 
 __device__ __forceinline__ float share_before(const Box& box, float sample) {
-    return __saturatef((sample - box.start) * box.inverse);
-}
-
-// The same in fixed point, on an axis of `size` samples: the outermost ones go on for ever.
-__device__ __forceinline__ int weight_before(const Box& box, int sample, int size) {
-    if (sample <= 0) return 0;
-    if (sample >= size) return (int)ONE;
-    return __float2int_rn(ONE * share_before(box, (float)sample));
+    return __saturatef(sample * box.inverse - box.start * box.inverse);
 }
 
 // Weights of the samples from `first` on, two to a word; those before `fresh` get none. Rounded so that the sum is ONE.
 template <int WORDS>
-__device__ __forceinline__ void weigh(const Box& box, int first, int fresh, int size, u32 (&weights)[WORDS]) {
-    int before = weight_before(box, fresh, size);
+__device__ __forceinline__ void weigh(const Box& box, int first, int fresh, u32 (&weights)[WORDS]) {
+    int before = __float2int_rn(ONE * share_before(box, (float)fresh));
+    const float from = (float)first;
 #pragma unroll
     for (int i = 0; i < WORDS; ++i) {
-        const int middle = max(before, weight_before(box, first + 2 * i + 1, size));
-        const int after = max(middle, weight_before(box, first + 2 * i + 2, size));
+        const int middle = max(before, __float2int_rn(ONE * share_before(box, from + (float)(2 * i + 1))));
+        const int after = max(middle, __float2int_rn(ONE * share_before(box, from + (float)(2 * i + 2))));
         weights[i] = (u32)(middle - before) | (u32)(after - middle) << 16;
         before = after;
     }
@@ -131,28 +126,29 @@ __device__ __forceinline__ void add_boxes(const Slot& slot, int x, int y, typena
     const Picture& picture = slot.picture;
     const int width = picture.width / Plane::SHRUNK, height = picture.height / Plane::SHRUNK, pitch = picture.pitch;
     const float ratio_y = slot.ratio_y / Plane::SHRUNK;
-    const Box columns = box_of(x, slot.ratio_x / Plane::SHRUNK);
+    const Box columns = box_of(x, slot.ratio_x / Plane::SHRUNK, width);
     const int end = min(__float2int_ru(columns.end), width);
     // One round for frames up to four times as wide as their picture here.
-    for (int fresh = max(__float2int_rd(columns.start), 0); fresh < end;) {
+    for (int fresh = __float2int_rd(columns.start); fresh < end;) {
         const int aligned = fresh & -max(4 / Plane::TAP_BYTES, 1);
         const int first = max(min(aligned, width - Plane::TAPS), 0);
         u32 weights[Plane::TAPS / 2];
-        weigh(columns, first, fresh, width, weights);
+        weigh(columns, first, fresh, weights);
         const u64 plane = Plane::address(picture), start = plane + first * Plane::TAP_BYTES;
         typename Plane::Sum sum = {};  // of the last row; the next box often begins in it
-        int summed = -2;
+        int summed = -1;
 #pragma unroll
         for (int k = 0; k < STRIP; ++k) {
-            const Box rows = box_of(y + k, ratio_y);
-            const int last = __float2int_ru(rows.end) - 1, last_real = min(last, height - 1);
+            const Box rows = box_of(y + k, ratio_y, height);
+            const int last = min(__float2int_ru(rows.end), height) - 1;
             int row = __float2int_rd(rows.start);
             if (row == summed) add(sums[k], share_before(rows, (float)++row), sum);
+#pragma unroll 1
             for (float before = share_before(rows, (float)row); row <= last; row += Plane::ROWS) {
                 u32 words[Plane::ROWS][Plane::TAPS * Plane::TAP_BYTES / 4];
 #pragma unroll
                 for (int i = 0; i < Plane::ROWS; ++i) {
-                    const u32 skipped = max(min(row + i, last_real), 0) * pitch;
+                    const u32 skipped = min(row + i, last) * pitch;
                     read<WHOLE>(start + skipped, plane + skipped + pitch - 2, words[i]);
                 }
 #pragma unroll
@@ -169,17 +165,18 @@ __device__ __forceinline__ void add_boxes(const Slot& slot, int x, int y, typena
     }
 }
 
-__device__ __forceinline__ void store(const Job& job, u64 out, int element, const Rgb& color) {
+__device__ __forceinline__ void put(u8* out, float value) { *out = (u8)value; }
+__device__ __forceinline__ void put(u16* out, float value) { *out = half_of(value); }
+__device__ __forceinline__ void put(float* out, float value) { *out = value; }
+
+template <typename Element>
+__device__ __forceinline__ void store(const Job& job, Element* out, const Rgb& color) {
     const float levels[3] = {color.r, color.g, color.b};
 #pragma unroll
     for (int i = 0; i < 3; ++i) {
         // Networks were trained on pictures of 8 bits: whole levels.
         const float level = rintf(fminf(fmaxf(levels[i], 0.0f), 255.0f));
-        const float value = level * job.factor[i] + job.offset[i];
-        const int at = element + job.channel[i];
-        if (job.element_bytes == 2) ((u16*)out)[at] = half_of(value);
-        else if (job.element_bytes == 4) ((float*)out)[at] = value;
-        else ((u8*)out)[at] = (u8)value;
+        put(out + job.channel[i], level * job.factor[i] + job.offset[i]);
     }
 }
 
@@ -190,7 +187,7 @@ __device__ __forceinline__ void add_strip(const Slot& slot, int x, int y, float 
     add_boxes<ChromaPlane<SAMPLE_BYTES>, WHOLE>(slot, x, y, chroma);
 }
 
-extern "C" __global__ void __launch_bounds__(256) preprocess(const __grid_constant__ Job job) {
+template <typename Element> __device__ __forceinline__ void fill(const Job& job) {
     const Slot& slot = job.slots[blockIdx.z];
     const Picture& picture = slot.picture;
     const int x = blockIdx.x * blockDim.x + threadIdx.x, y = (blockIdx.y * blockDim.y + threadIdx.y) * STRIP;
@@ -213,6 +210,18 @@ extern "C" __global__ void __launch_bounds__(256) preprocess(const __grid_consta
         const bool inside = seen && from_top + k >= 0 && y + k < slot.bottom;
         const Rgb color = inside ? rgb_of(picture, unit * luma[k], {unit * chroma[k].cb, unit * chroma[k].cr})
                                  : Rgb{job.pad, job.pad, job.pad};
-        store(job, slot.out, slot.origin + x * slot.step_x + (y + k) * slot.step_y, color);
+        store(job, (Element*)slot.out + (slot.origin + x * slot.step_x + (y + k) * slot.step_y), color);
     }
+}
+
+extern "C" __global__ void __launch_bounds__(256) preprocess_uint8(const __grid_constant__ Job job) {
+    fill<u8>(job);
+}
+
+extern "C" __global__ void __launch_bounds__(256) preprocess_float16(const __grid_constant__ Job job) {
+    fill<u16>(job);
+}
+
+extern "C" __global__ void __launch_bounds__(256) preprocess_float32(const __grid_constant__ Job job) {
+    fill<float>(job);
 }
