@@ -12,7 +12,15 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytest_plugins = ["plugins.clips", "plugins.daemon", "plugins.gpu_on_cpu", "plugins.media_servers"]
+pytest_plugins = [
+    "plugins.clips",
+    "plugins.daemon",
+    "plugins.gpu_on_cpu",
+    "plugins.late_gpu",
+    "plugins.fake_nvenc",  # uses the one before
+    "plugins.media_servers",
+    "plugins.nvdec_on_cpu",
+]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -189,7 +189,7 @@ def reason_of(message: str, *, free_bytes: int | None) -> Reason:
         return "limit" if opening and free_bytes is not None and free_bytes > SPARE_BYTES else "memory"
     if code in _NO_DEVICE:
         return "absent"
-    return "unsupported" if code in _UNSUPPORTED or "nsupported" in message else "failed"
+    return "unsupported" if code in _UNSUPPORTED or re.search("nsupported|not supported", message) else "failed"
 
 
 _SPOKEN: dict[Reason, str] = {
