@@ -95,12 +95,12 @@ def _as(values: Any, dtype: str) -> Any:
         return np.ascontiguousarray(values.astype(dtype))
 
 
-def assert_same(frame: Frame, expected: Detections, **tolerance: float) -> Detections:
+def assert_same(frame: Frame, expected: Detections, *, rtol: float = 0.0, atol: float = 0.0) -> Detections:
     found = frame.result
     assert isinstance(found, Detections)
     assert found.class_ids.tolist() == expected.class_ids.tolist()
     np.testing.assert_array_equal(found.scores, expected.scores)
-    np.testing.assert_allclose(found.boxes_xyxy, expected.boxes_xyxy, **(tolerance or {"rtol": 0, "atol": 0}))
+    np.testing.assert_allclose(found.boxes_xyxy, expected.boxes_xyxy, rtol=rtol, atol=atol)
     types = [one.dtype.name for one in (found.boxes_xyxy, found.scores, found.class_ids)]
     assert types == ["float32", "float32", "int64"]
     return found

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import cupy
     import numpy.typing as npt
 
-    from vrseg.frame import Inference, Placement
+    from vrseg.frame import U8, Inference, Placement
     from vrseg.gpu.lane import Lane
     from vrseg.gpu.memory import Lease
     from vrseg.models.spec import ModelSpec
@@ -122,6 +122,43 @@ def window_fields(
     return fields, ends[-1]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Where the bytes of one batch come from and go to. A block holds the words of winning classes, then the planes."""
+
+    meaning: Meaning
+    scores: npt.NDArray[Any]
+    """(1,) of SCORES"""
+    windows: npt.NDArray[Any]
+    """(N,) of WINDOW"""
+    win_words: int
+    """For each frame; 0 when nobody asks which classes win somewhere, or there is one plane."""
+    wins_bytes: int
+    used_bytes: int
+    block_bytes: int
+    """Of the largest batch."""
+
+
+def plan_of(item: Inference, spec: ModelSpec, *, max_batch: int, host_results: bool) -> Plan:
+    """Lay out a batch. Only who reads results on the host asks which classes win."""
+    scores, height = scores_fields(item.outputs[spec.outputs[0]], channels_last=spec.channels_last)
+    width, channels = scores[4], scores[5]
+    meaning = meaning_of(channels, spec)
+    planes = len(meaning.class_ids)
+    win_words = -(-channels // 32) if host_results and planes > 1 else 0
+    wins_bytes = _aligned(max_batch * win_words * 4)
+    windows, planes_bytes = window_fields(item.placements, width, height, planes, spec)
+    return Plan(
+        meaning=meaning,
+        scores=np.array([scores], SCORES),
+        windows=windows,
+        win_words=win_words,
+        wins_bytes=wins_bytes,
+        used_bytes=wins_bytes + planes_bytes,
+        block_bytes=wins_bytes + max_batch * _aligned(planes * width * height),
+    )
+
+
 class SegmentReader:
     """Turns the answers of a batch into `DeviceSegmentation`, and into `Segmentation` if somebody reads those."""
 
@@ -138,74 +175,52 @@ class SegmentReader:
 
     def enqueue(self, item: Inference, stream: cupy.cuda.Stream) -> SegmentReading:
         """Put one launch on the stream; with host results also a copy to pinned memory."""
-        spec = self._lane.spec
-        tensor: DeviceTensor = item.outputs[spec.outputs[0]]
-        scores, height = scores_fields(tensor, channels_last=spec.channels_last)
-        width, channels = scores[4], scores[5]
-        meaning = meaning_of(channels, spec)
-        planes = len(meaning.class_ids)
-        # Which classes win somewhere is only asked by who reads on the host.
-        win_words = -(-channels // 32) if self._host_results and planes > 1 else 0
-        wins_bytes = _aligned(self._lane.max_batch * win_words * 4)
-        windows, planes_bytes = window_fields(item.placements, width, height, planes, spec)
-        largest = wins_bytes + self._lane.max_batch * _aligned(planes * width * height)
-        lease = self._scores.lend(largest, stream)
-        if wins_bytes:
-            clear(lease.address, wins_bytes, stream)
-        self._launch(np.array([scores], SCORES), meaning, windows, lease.address, wins_bytes, win_words, stream)
+        lane = self._lane
+        plan = plan_of(item, lane.spec, max_batch=lane.max_batch, host_results=self._host_results)
+        lease = self._scores.lend(plan.block_bytes, stream)
+        if plan.wins_bytes:
+            clear(lease.address, plan.wins_bytes, stream)
+        for start in range(0, len(plan.windows), FRAMES_PER_LAUNCH):
+            self._launch(plan, plan.windows[start : start + FRAMES_PER_LAUNCH], lease.address, stream)
         crossing = None
         if self._host_results:
-            crossing = self._crossing.lend(largest)
-            copy_to_host(self._lane.gpu, crossing.address, lease.address, wins_bytes + planes_bytes, stream)
-        found = tuple(
-            DeviceSegmentation(
-                scores=DeviceTensor(
-                    lease=lease,
-                    shape=(planes, *_turned(one)),
-                    dtype="uint8",
-                    offset_bytes=wins_bytes + int(one["offset"]),
-                ),
-                class_ids=meaning.class_ids,
-                threshold=self._threshold,
-            )
-            for one in windows
-        )
+            crossing = self._crossing.lend(plan.block_bytes)
+            copy_to_host(lane.gpu, crossing.address, lease.address, plan.used_bytes, stream)
         return SegmentReading(
-            found=found, crossing=crossing, win_words=win_words, background_ids=tuple(sorted(spec.background_ids))
+            found=tuple(self._found(plan, one, lease) for one in plan.windows),
+            crossing=crossing,
+            win_words=plan.win_words,
+            background_ids=lane.spec.background_ids,
         )
 
     def close(self) -> None:
         self._scores.close()
         self._crossing.close()
 
-    def _launch(
-        self,
-        scores: npt.NDArray[Any],
-        meaning: Meaning,
-        windows: npt.NDArray[Any],
-        address: int,
-        wins_bytes: int,
-        win_words: int,
-        stream: cupy.cuda.Stream,
-    ) -> None:
+    def _launch(self, plan: Plan, windows: npt.NDArray[Any], block: int, stream: cupy.cuda.Stream) -> None:
         assert self._kernels is not None  # noqa: S101 -- `open` comes first
-        spec = self._lane.spec
-        logits, out = np.int32(spec.decode == "logits"), np.uint64(address + wins_bytes)
-        for start in range(0, len(windows), FRAMES_PER_LAUNCH):
-            part = windows[start : start + FRAMES_PER_LAUNCH]
-            argument = np.zeros(1, WINDOWS)
-            argument["of"][0, : len(part)] = part
-            area = int((part["width"] * part["height"]).max())
-            grid = (-(-area // _THREADS), len(part), 1)
-            if len(meaning.class_ids) == 1:
-                channels = np.int32(meaning.something), np.int32(meaning.nothing)
-                arguments: tuple[Any, ...] = (scores, *channels, logits, out, argument)
-                self._kernels.launch("one_class", stream, grid, (_THREADS, 1, 1), arguments)
-            else:
-                level = np.int32(self._threshold if meaning.class_ids[0] == NOTHING else -1)
-                wins = np.uint64(address if win_words else 0)
-                arguments = (scores, logits, level, out, wins, np.int32(win_words), argument)
-                self._kernels.launch("several_classes", stream, grid, (_THREADS, 1, 1), arguments)
+        argument = np.zeros(1, WINDOWS)
+        argument["of"][0, : len(windows)] = windows
+        logits, out = np.int32(self._lane.spec.decode == "logits"), np.uint64(block + plan.wins_bytes)
+        name, ids = "one_class", plan.meaning.class_ids
+        arguments: tuple[Any, ...] = (np.int32(plan.meaning.something), np.int32(plan.meaning.nothing), logits, out)
+        if len(ids) > 1:
+            name, level = "several_classes", np.int32(self._threshold if ids[0] == NOTHING else -1)
+            arguments = (logits, level, out, np.uint64(block if plan.win_words else 0), np.int32(plan.win_words))
+        area = int((windows["width"] * windows["height"]).max())
+        grid = (-(-area // _THREADS), len(windows), 1)
+        self._kernels.launch(name, stream, grid, (_THREADS, 1, 1), (plan.scores, *arguments, argument))
+
+    def _found(self, plan: Plan, window: np.void, lease: Lease) -> DeviceSegmentation:
+        width, height = int(window["width"]), int(window["height"])
+        turned = (width, height) if window["quarter_turns"] % 2 else (height, width)
+        scores = DeviceTensor(
+            lease=lease,
+            shape=(len(plan.meaning.class_ids), *turned),
+            dtype="uint8",
+            offset_bytes=plan.wins_bytes + int(window["offset"]),
+        )
+        return DeviceSegmentation(scores=scores, class_ids=plan.meaning.class_ids, threshold=self._threshold)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,10 +229,10 @@ class SegmentReading:
 
     found: tuple[DeviceSegmentation, ...]
     crossing: Lease | None
-    """Pinned: words of winning classes (all frames), then the planes, as on the device. None without host results."""
+    """Pinned, laid out as on the device. None without host results."""
     win_words: int
-    """For each frame; 0 when its one plane is all there is."""
-    background_ids: tuple[int, ...]
+    """As in `Plan`."""
+    background_ids: frozenset[int]
 
     def results(self) -> tuple[Segmentation | None, ...]:
         """Copy the scores out of pinned memory, once the stream has come here.
@@ -227,27 +242,23 @@ class SegmentReading:
         """
         if self.crossing is None:
             return (None,) * len(self.found)
-        results = tuple(self._result(index, one, self.crossing) for index, one in enumerate(self.found))
+        last = self.found[-1].scores
+        held = host_view(self.crossing, (last.offset_bytes + last.size_bytes,), np.uint8)
+        results = tuple(self._result(index, one, held) for index, one in enumerate(self.found))
         self.crossing.release()
         return results
 
-    def _result(self, index: int, found: DeviceSegmentation, crossing: Lease) -> Segmentation:
-        end = found.scores.offset_bytes + found.scores.size_bytes
-        held = host_view(crossing, (end,), np.uint8)
-        scores = held[found.scores.offset_bytes :].reshape(found.scores.shape)
-        ids = np.array(found.class_ids)
-        if self.win_words:
-            start = index * self.win_words * 4
-            bits = np.unpackbits(held[start : start + self.win_words * 4], bitorder="little")
-            kept = (ids == NOTHING) | np.isin(ids, [*np.flatnonzero(bits), *self.background_ids])
-            return Segmentation(scores=scores[kept], class_ids=tuple(ids[kept].tolist()), threshold=found.threshold)
-        return Segmentation(scores=scores.copy(), class_ids=found.class_ids, threshold=found.threshold)
-
-
-def _turned(fields: np.void) -> tuple[int, int]:
-    """Height and width in the frame's own orientation."""
-    width, height = int(fields["width"]), int(fields["height"])
-    return (width, height) if fields["quarter_turns"] % 2 else (height, width)
+    def _result(self, index: int, found: DeviceSegmentation, held: U8) -> Segmentation:
+        start, end = found.scores.offset_bytes, found.scores.offset_bytes + found.scores.size_bytes
+        scores, ids = held[start:end].reshape(found.scores.shape), found.class_ids
+        if not self.win_words:
+            return Segmentation(scores=scores.copy(), class_ids=ids, threshold=found.threshold)
+        words = held[index * self.win_words * 4 :][: self.win_words * 4]
+        wanted = {*np.flatnonzero(np.unpackbits(words, bitorder="little")).tolist(), *self.background_ids, NOTHING}
+        kept = [place for place, one in enumerate(ids) if one in wanted]
+        return Segmentation(
+            scores=scores[kept], class_ids=tuple(ids[place] for place in kept), threshold=found.threshold
+        )
 
 
 def _aligned(size: int) -> int:
