@@ -6,15 +6,12 @@ After ITU-T H.264 (7.3.1, table 7-1), H.265 (7.3.1, table 7-1), the VP9 bitstrea
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
-
-import av
-from av.bitstream import BitStreamFilterContext
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from av.video.stream import VideoStream
+    import av
 
 Codec: TypeAlias = Literal["h264", "hevc", "vp9", "av1"]
 CODECS: frozenset[str] = frozenset({"h264", "hevc", "vp9", "av1"})
@@ -92,44 +89,91 @@ def syntax_of(codec: Codec, extradata: bytes) -> Syntax:
     return Syntax(codec, (extradata[at] & 3) + 1 if len(extradata) > at else 4)
 
 
+class DamagedUnitError(Exception):
+    """A unit cannot be decoded. The next one may, unless the decoder is `spent`."""
+
+    def __init__(self, reason: str, *, spent: bool = False) -> None:
+        super().__init__(reason)
+        self.spent = spent
+
+
 class ByteStream:
-    """Brings the packets of one stream to the form that NVDEC parses: a byte stream with its headers in it."""
+    """Brings the packets of one stream to the form that hardware parses: a byte stream with its headers in it.
 
-    def __init__(self, codec: Codec, stream: VideoStream) -> None:
-        """Prepare for packets of `stream`.
+    FFmpeg has filters for this, but they want the demuxer's stream, which is gone once a short file has been read.
+    """
 
-        Raises:
-            av.error.FFmpegError: the container's codec configuration is damaged.
-        """
-        extradata = stream.codec_context.extradata or b""
-        source = syntax_of(codec, extradata)
+    def __init__(self, codec: Codec, extradata: bytes) -> None:
         self.syntax = Syntax(codec)
-        self._filter = BitStreamFilterContext(f"{codec}_mp4toannexb", stream) if source.length_size else None
-        # Sources that tell their parameter sets once, outside of the stream: RTSP in its session description, for one.
-        self._headers = b"" if self._filter else _headers_in(codec, extradata)
+        self._codec = codec
+        self._source = syntax_of(codec, extradata)
+        # Of containers, and of sources that tell them outside of the stream: RTSP in its session description, for one.
+        self._headers = _headers_in(codec, extradata)
 
-    def convert(self, packet: av.Packet[Any]) -> bytes:
-        """Return the packet's units; the packet stays as it is.
+    def convert(self, packet: av.Packet[Any], *, entry: bool) -> bytes:
+        """Return the packet's units; at an entry, a packet that brings no sequence header gets the container's.
 
         Raises:
-            av.error.FFmpegError: the packet is damaged.
+            DamagedUnitError: its parts do not add up.
         """
+        if packet.has_sidedata("new_extradata"):
+            extradata = bytes(packet.get_sidedata("new_extradata"))
+            self._source, self._headers = syntax_of(self._codec, extradata), _headers_in(self._codec, extradata)
         unit = bytes(packet)
-        if self._filter is not None:
-            given: av.Packet[Any] = av.Packet(unit)  # filters empty what they are given
-            if packet.has_sidedata("new_extradata"):
-                given.set_sidedata(packet.get_sidedata("new_extradata"))
-            filtered = self._filter.filter(given)
-            return b"".join(bytes(cast("Any", one)) for one in filtered)
-        if self._headers and packet.is_keyframe and not self.syntax.sequence(unit):
+        if self._source.length_size:
+            unit = _with_start_codes(unit, self._source.length_size)
+        if entry and self._headers and not self.syntax.sequence(unit):
             return self._headers + unit
         return unit
 
 
 def _headers_in(codec: Codec, extradata: bytes) -> bytes:
+    """Return the sequence headers of a container's codec configuration, as a byte stream."""
     if codec == "av1":
         return extradata[4:] if extradata[:1] == b"\x81" else b""  # av1C: marker and version, then settings, then OBUs
-    return extradata if codec in ("h264", "hevc") else b""
+    if codec == "vp9":
+        return b""
+    if not syntax_of(codec, extradata).length_size:
+        return extradata
+    sets = _avcc_sets(extradata) if codec == "h264" else _hvcc_sets(extradata)
+    return b"".join(b"\0" + _START_CODE + one for one in sets)
+
+
+def _avcc_sets(record: bytes) -> Iterator[bytes]:
+    """Yield SPS and PPS of an AVCDecoderConfigurationRecord (ISO/IEC 14496-15, 5.3.3)."""
+    at = 5
+    for count_mask in (31, 255):
+        count = int.from_bytes(record[at : at + 1], "big") & count_mask
+        at += 1
+        for _ in range(count):
+            size = int.from_bytes(record[at : at + 2], "big")
+            yield record[at + 2 : at + 2 + size]
+            at += 2 + size
+
+
+def _hvcc_sets(record: bytes) -> Iterator[bytes]:
+    """Yield VPS, SPS and PPS of an HEVCDecoderConfigurationRecord (ISO/IEC 14496-15, 8.3.3)."""
+    at = 23
+    for _ in range(int.from_bytes(record[22:23], "big")):
+        count = int.from_bytes(record[at + 1 : at + 3], "big")
+        at += 3
+        for _ in range(min(count, len(record))):
+            size = int.from_bytes(record[at : at + 2], "big")
+            yield record[at + 2 : at + 2 + size]
+            at += 2 + size
+
+
+def _with_start_codes(unit: bytes, length_size: int) -> bytes:
+    """Turn NAL units with lengths before them into a byte stream.
+
+    Raises:
+        DamagedUnitError: the lengths do not add up.
+    """
+    parts = list(_nal_units(unit, length_size))
+    end = parts[-1][1] if parts else -1
+    if end != len(unit):
+        raise DamagedUnitError("the lengths of its parts do not add up")
+    return b"".join(b"\0" + _START_CODE + unit[start:stop] for start, stop in parts)
 
 
 def _nal_units(unit: bytes, length_size: int) -> Iterator[tuple[int, int]]:

@@ -7,13 +7,11 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, cast
 
 import av
-import av.error
 
-from vrseg.av_errors import describe
 from vrseg.decode.appearance import AppearanceReader
-from vrseg.decode.bitstream import CODECS, ByteStream
+from vrseg.decode.bitstream import CODECS, ByteStream, DamagedUnitError
 from vrseg.decode.capabilities import codec_name
-from vrseg.decode.nvdec import DamagedUnitError, NvdecSession
+from vrseg.decode.nvdec import NvdecSession
 from vrseg.decode.surfaces import SurfacePool
 from vrseg.decode.timing import PtsClock, Tickets
 from vrseg.errors import MediaError
@@ -139,10 +137,7 @@ class NvdecDecoder:
         if codec not in CODECS:
             raise MediaError(f"{self._stream_name}: NVDEC is not used for {codec}; decode it in software")
         self._codec = cast("Codec", codec)
-        try:
-            self._bytes = ByteStream(self._codec, packet.stream)
-        except av.error.FFmpegError as error:
-            raise MediaError(f"{self._stream_name}: {codec} configuration: {describe(error)}") from error
+        self._bytes = ByteStream(self._codec, context.extradata or b"")
         self._context = context
         self._time_base = packet.time_base
         self._clock.usual_duration = round(1 / (context.framerate * self._time_base)) if context.framerate else 1
@@ -164,15 +159,14 @@ class NvdecDecoder:
 
     def _decode(self, packet: av.Packet[Any]) -> list[Frame]:
         assert self._bytes is not None  # noqa: S101 -- `_start` comes before any packet
+        entry = packet.is_keyframe or self._session is None
         try:
-            unit = self._bytes.convert(packet)
-        except av.error.FFmpegError:
+            unit = self._bytes.convert(packet, entry=entry)
+        except DamagedUnitError:
             self.errors += 1
             return []
-        if not unit:
-            return []
         frames: list[Frame] = []
-        if packet.is_keyframe or self._session is None:
+        if entry:
             frames += self._enter(packet, unit)
         elif self._skip_leaders and self._bytes.syntax.is_lost_leader(unit):
             return []

@@ -6,6 +6,7 @@ import ctypes
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from vrseg.decode.bitstream import DamagedUnitError
 from vrseg.decode.capabilities import NVDEC_CODECS
 from vrseg.errors import DeviceError, MediaError
 from vrseg.gpu.device import failing_as_device
@@ -22,14 +23,6 @@ if TYPE_CHECKING:
     from vrseg.gpu.surface import SurfaceFormat
 
 _HEALTHY = (0, 600)  # cudaSuccess, cudaErrorNotReady
-
-
-class DamagedUnitError(Exception):
-    """A unit could not be decoded. The session takes the next one unless `spent`."""
-
-    def __init__(self, reason: str, *, spent: bool) -> None:
-        super().__init__(reason)
-        self.spent = spent
 
 
 class NvdecSession:
