@@ -1,11 +1,12 @@
 """vrseg: understand cameras, RTSP streams and VR video frame by frame, live, on your own machine.
 
-`Pipeline` and `AsyncPipeline` are for frames of your own. They are loaded when first asked for, so that `import vrseg`
-costs nothing.
+`Pipeline` and `AsyncPipeline` are for frames of your own, `Engine` for tensors that are on the device already. They are
+loaded when first asked for, so that `import vrseg` costs nothing.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from vrseg.version import __version__
@@ -13,13 +14,20 @@ from vrseg.version import __version__
 if TYPE_CHECKING:
     from vrseg.api import AsyncPipeline, Prediction
     from vrseg.blocking import Pipeline
+    from vrseg.infer.zero_copy import Buffers, Engine
 
-__all__ = ["AsyncPipeline", "Pipeline", "Prediction", "__version__"]
+__all__ = ["AsyncPipeline", "Buffers", "Engine", "Pipeline", "Prediction", "__version__"]
+
+_HOMES = {
+    "AsyncPipeline": "vrseg.api",
+    "Buffers": "vrseg.infer.zero_copy",
+    "Engine": "vrseg.infer.zero_copy",
+    "Pipeline": "vrseg.blocking",
+    "Prediction": "vrseg.api",
+}
 
 
 def __getattr__(name: str) -> object:
-    if name in __all__:
-        from vrseg import api, blocking  # noqa: PLC0415 -- see above
-
-        return getattr(blocking if name == "Pipeline" else api, name)
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'vrseg' has no attribute {name!r}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
+
 from vrseg.errors import ModelError
 from vrseg.frame import Inference
 from vrseg.gpu.tensor import DeviceTensor
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from vrseg.gpu.lane import Lane
     from vrseg.gpu.memory import Lease, Pool
     from vrseg.infer.cuda_program import Program
+
+_log = structlog.get_logger(__name__)
 
 
 class OnnxCudaEngine:
@@ -37,7 +41,7 @@ class OnnxCudaEngine:
         self.channels_last = False
         """True when the network runs faster with its channels last, and so it does. Known after `open`."""
         self.remarks: list[str] = []
-        """What went otherwise than best, and why: for the log."""
+        """What went otherwise than best, and why. Logged too."""
 
     def open(self) -> None:
         """Load the model for each batch size, run it, choose the faster layout, and record the runs.
@@ -48,7 +52,7 @@ class OnnxCudaEngine:
         """
         path = self._lane.spec.path
         self._stream = self._lane.open()
-        self._loader = Loader(self._lane, self._stream, self.remarks)
+        self._loader = Loader(self._lane, self._stream, self._remark)
         exact = self._loader.exact_batch
         if exact is not None and exact > self._lane.max_batch:
             raise ModelError(f"{path}: takes exactly {exact} frames at once; write batch.max_size: {exact}")
@@ -58,7 +62,7 @@ class OnnxCudaEngine:
             try:
                 self._programs[size] = self._loader.load(size, variant)
             except BatchTooLargeError:
-                self.remarks.append(f"batches of {size} run padded: no memory for a program of their own")
+                self._remark(f"batches of {size} run padded: no memory for a program of their own")
 
     def process(self, item: Batch, /) -> Iterable[Inference]:
         """Put the inference of a batch on the lane's stream.
@@ -67,28 +71,39 @@ class OnnxCudaEngine:
             DeviceError: the GPU failed.
             ModelError: ONNX Runtime failed on the batch.
         """
+        outputs = self.enqueue(item.tensor, len(item.frames))
+        item.tensor.lease.release()
+        return (Inference(frames=item.frames, placements=item.placements, outputs=dict(outputs)),)
+
+    def enqueue(self, tensor: DeviceTensor, frames: int) -> Mapping[str, DeviceTensor]:
+        """Put the inference of `frames` frames, which are the lane's input, on the lane's stream.
+
+        Returns:
+            The outputs by name, (frames, ...), all in one lease: to be released before the next call can be served.
+
+        Raises:
+            DeviceError: the GPU failed.
+            ModelError: ONNX Runtime failed on the batch.
+        """
         path = self._lane.spec.path
         if self._loader is None:
             raise ModelError(f"{path}: the engine is not open")
-        frames = len(item.frames)
         lease: Lease | None = None
         while lease is None:
             try:
                 with failing_as_model(path, "failed on a batch", self._stream):
-                    lease = self._run(self._loader, item.tensor, frames)
+                    lease = self._run(self._loader, tensor, frames)
             except BatchTooLargeError:
                 if len(self._programs) == 1:
                     raise
                 del self._programs[max(self._programs)]
                 self._shrink_to(max(self._programs))
-        item.tensor.lease.release()
-        outputs = {
+        return {
             place.name: DeviceTensor(
                 lease=lease, shape=(frames, *place.frame_shape), dtype=place.dtype, offset_bytes=place.offset_bytes
             )
             for place in self._loader.block.places
         }
-        return (Inference(frames=item.frames, placements=item.placements, outputs=outputs),)
 
     def flush(self) -> Iterable[Inference]:
         return ()
@@ -114,8 +129,12 @@ class OnnxCudaEngine:
                 sizes.pop()
                 self._shrink_to(sizes[-1])
 
+    def _remark(self, text: str) -> None:
+        self.remarks.append(text)
+        _log.warning("onnxruntime", model=self._lane.spec.name, reason=text)
+
     def _shrink_to(self, size: int) -> None:
-        self.remarks.append(f"not enough GPU memory for {self.largest_batch} frames at once: going on with {size}")
+        self._remark(f"not enough GPU memory for {self.largest_batch} frames at once: going on with {size}")
         self.largest_batch = size
 
     def _choose(self, loader: Loader, size: int) -> Mapping[str, str]:
@@ -129,10 +148,10 @@ class OnnxCudaEngine:
             verdict = compare(self._lane.spec, expected, loader.answers(other))
             other_ms = other.duration_ms()
         except ModelError as error:
-            self.remarks.append(f"channels stay first: {error}")
+            self._remark(f"channels stay first: {error}")
             return USUAL
         if not verdict.passed:
-            self.remarks.append(f"channels stay first: last would change the result: {verdict.text}")
+            self._remark(f"channels stay first: last would change the result: {verdict.text}")
         if not verdict.passed or other_ms >= usual_ms:
             return USUAL
         self._programs[size] = other

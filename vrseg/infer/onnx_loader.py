@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from vrseg.gpu.memory import Pool
+from vrseg.gpu.transfer import clear, copy_to_device, copy_to_host
 from vrseg.infer.cuda_program import Program, agree
 from vrseg.infer.cuda_session import failing_as_model, open_session
 from vrseg.infer.output_block import lay_out
@@ -16,7 +17,7 @@ from vrseg.models.batching import free_batch
 from vrseg.models.trial import trial_tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import cupy
     import numpy.typing as npt
@@ -31,11 +32,11 @@ if TYPE_CHECKING:
 class Loader:
     """Makes the programs of one model, which all read and write the same memory. Waits for the GPU, freely."""
 
-    def __init__(self, lane: Lane, stream: cupy.cuda.Stream, remarks: list[str]) -> None:
+    def __init__(self, lane: Lane, stream: cupy.cuda.Stream, remark: Callable[[str], None]) -> None:
         self._lane = lane
         self._spec = lane.spec
         self._stream = stream
-        self._remarks = remarks
+        self._remark = remark
         graph = free_batch(lane.spec)
         self.exact_batch = lane.spec.batch if graph is None else None
         """Frames that one run must take; None when any number will do."""
@@ -83,7 +84,7 @@ class Loader:
                     program.forget_graph()
                     reason = "the replay gave other numbers"
         if reason is not None:
-            self._remarks.append(f"batches of {size} run without a CUDA graph: {reason}")
+            self._remark(f"batches of {size} run without a CUDA graph: {reason}")
         return program
 
     def answers(self, program: Program) -> list[Array]:
@@ -92,7 +93,8 @@ class Loader:
             program.enqueue()
             answers = [np.empty((program.size, *place.frame_shape), place.dtype) for place in self.block.places]
             for place, answer in zip(self.block.places, answers, strict=True):
-                _copy_to_host(lease.address + place.offset_bytes, answer, self._stream)
+                source = lease.address + place.offset_bytes
+                copy_to_host(self._lane.gpu, answer.ctypes.data, source, answer.nbytes, self._stream)
             self._stream.synchronize()
         return answers
 
@@ -106,7 +108,7 @@ class Loader:
         pictures = np.resize(trial_tensor(self._spec.input), (program.size, *self._spec.input.shape))
         with _lent(self._lane.inputs, self._stream) as lease:
             program.bind_input(lease.address)
-            _copy_to_device(pictures, lease.address, self._stream)
+            copy_to_device(self._lane.gpu, lease.address, pictures.ctypes.data, pictures.nbytes, self._stream)
             self._stream.synchronize()
         outputs = program.discover_outputs()
         if self._outputs is None:
@@ -116,10 +118,8 @@ class Loader:
             program.bind_outputs(self.block, lease.address)
 
     def _clear_outputs(self) -> None:
-        import cupy  # noqa: PLC0415 -- GPU libraries load only when a GPU is chosen
-
         with _lent(self.outputs, self._stream) as lease:
-            cupy.cuda.runtime.memsetAsync(lease.address, 0, self.outputs.block_bytes, self._stream.ptr)
+            clear(lease.address, self.outputs.block_bytes, self._stream)
 
 
 def batch_name(model: bytes, input_name: str) -> str | None:
@@ -136,17 +136,3 @@ def _lent(pool: Pool, stream: cupy.cuda.Stream) -> Iterator[Lease]:
         yield lease
     finally:
         lease.release()
-
-
-def _copy_to_device(array: Array, address: int, stream: cupy.cuda.Stream) -> None:
-    import cupy  # noqa: PLC0415 -- GPU libraries load only when a GPU is chosen
-
-    runtime = cupy.cuda.runtime
-    runtime.memcpyAsync(address, array.ctypes.data, array.nbytes, runtime.memcpyHostToDevice, stream.ptr)
-
-
-def _copy_to_host(address: int, array: Array, stream: cupy.cuda.Stream) -> None:
-    import cupy  # noqa: PLC0415 -- as above
-
-    runtime = cupy.cuda.runtime
-    runtime.memcpyAsync(array.ctypes.data, address, array.nbytes, runtime.memcpyDeviceToHost, stream.ptr)

@@ -15,10 +15,11 @@ from onnx import TensorProto, numpy_helper
 
 from vrseg.errors import ModelError
 from vrseg.models.fp16 import LARGEST, blocked_operators, is_fp16, rounding, to_fp16, with_names
+from vrseg.models.precision_search import find_exact
 from vrseg.models.trial import trial_tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection
     from pathlib import Path
 
     import numpy.typing as npt
@@ -29,23 +30,6 @@ if TYPE_CHECKING:
 
 # Other pictures may reach further than those tried: half of the range is left to them.
 _SAFE = LARGEST / 2
-# Operators in which rounding grows: they subtract what is nearly equal, add up many numbers, or divide by small ones.
-_SENSITIVE = (
-    "Exp",
-    "Log",
-    "Pow",
-    "Sqrt",
-    "Reciprocal",
-    "Div",
-    "ReduceMean",
-    "ReduceSum",
-    "ReduceL2",
-    "GlobalAveragePool",
-    "InstanceNormalization",
-    "LayerNormalization",
-    "LpNormalization",
-    "Softmax",
-)
 _FORMAT = 1
 """Of converted files: a new number makes old ones be converted again."""
 
@@ -106,11 +90,16 @@ def convert(spec: ModelSpec, judge: Judge, pictures: Array | None = None) -> Con
     pictures = trial_tensor(spec.input) if pictures is None else pictures
     exact = _outputs(spec, model, pictures)
     kept = {one.name: one for one in [*_without_fp16(model), *_too_large(spec, model, pictures)]}
-    verdict = _judged(spec, model, kept, judge, exact, pictures)
+    trial = _Trial(spec, model, judge, exact, pictures)
+    verdict = trial.judged(kept)
     if not verdict.passed:
-        kept, verdict = _keep_sensitive(spec, model, kept, judge, exact, pictures, verdict)
-    if not verdict.passed:
-        raise ModelError(f"{spec.path}: FP16 is not accurate enough for this model: {verdict.text}; use fp32")
+        reason = f"rounding here costs too much; without it: {verdict.text}"
+        names = [node.name for node in model.graph.node if node.name not in kept]
+        more = find_exact(names, lambda also: trial.error({*kept, *also}), lambda also: trial.passes({*kept, *also}))
+        if more is None:
+            raise ModelError(f"{spec.path}: FP16 is not accurate enough for this model: {verdict.text}; use fp32")
+        kept |= {node.name: Kept(node.name, node.op_type, reason) for node in model.graph.node if node.name in more}
+        verdict = trial.judged(kept)
     return Conversion(
         model=to_fp16(model, kept), nodes=len(model.graph.node), kept=tuple(kept.values()), measured=verdict.text
     )
@@ -217,46 +206,35 @@ def _magnitude(values: Array) -> float:
     return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
 
 
-def _judged(
-    spec: ModelSpec,
-    model: onnx.ModelProto,
-    kept: Mapping[str, Kept],
-    judge: Judge,
-    exact: list[Array],
-    pictures: Array,
-) -> Judgement:
-    rounded = pictures if spec.input.dtype == "uint8" else pictures.astype(np.float16).astype(np.float32)
-    return judge(spec, exact, _outputs(spec, rounding(to_fp16(model, kept)), rounded))
+class _Trial:
+    """One model on the same pictures, with more or less of it in FP16."""
 
+    def __init__(
+        self, spec: ModelSpec, model: onnx.ModelProto, judge: Judge, exact: list[Array], pictures: Array
+    ) -> None:
+        self._spec = spec
+        self._model = model
+        self._judge = judge
+        self._exact = exact
+        self._pictures = pictures if spec.input.dtype == "uint8" else pictures.astype(np.float16).astype(np.float32)
 
-def _keep_sensitive(
-    spec: ModelSpec,
-    model: onnx.ModelProto,
-    kept: dict[str, Kept],
-    judge: Judge,
-    exact: list[Array],
-    pictures: Array,
-    without: Judgement,
-) -> tuple[dict[str, Kept], Judgement]:
-    """Keep all operators in which rounding grows; then give back the kinds that are not needed."""
+    def judged(self, kept: Collection[str]) -> Judgement:
+        return self._judge(self._spec, self._exact, self._outputs(kept))
 
-    def with_kinds(kinds: list[str]) -> dict[str, Kept]:
-        reason = f"rounding grows in it; without: {without.text}"
-        return kept | {
-            node.name: Kept(node.name, node.op_type, reason)
-            for node in model.graph.node
-            if node.op_type in kinds and node.name not in kept
-        }
+    def passes(self, kept: Collection[str]) -> bool:
+        return self.judged(kept).passed
 
-    present = {node.op_type for node in model.graph.node}
-    needed = [kind for kind in _SENSITIVE if kind in present]
-    verdict = _judged(spec, model, with_kinds(needed), judge, exact, pictures)
-    for kind in list(needed) if verdict.passed else ():
-        fewer = [one for one in needed if one != kind]
-        trial = _judged(spec, model, with_kinds(fewer), judge, exact, pictures)
-        if trial.passed:
-            needed, verdict = fewer, trial
-    return with_kinds(needed), verdict
+    def error(self, kept: Collection[str]) -> float:
+        """Root mean square of what the outputs are off; infinite when they are no numbers."""
+        squares = [
+            float(np.mean((one.astype(np.float64) - other) ** 2))
+            for one, other in zip(self._outputs(kept), self._exact, strict=True)
+        ]
+        total = sum(squares)
+        return total**0.5 if np.isfinite(total) else float("inf")
+
+    def _outputs(self, kept: Collection[str]) -> list[Array]:
+        return _outputs(self._spec, rounding(to_fp16(self._model, kept)), self._pictures)
 
 
 def _outputs(spec: ModelSpec, model: onnx.ModelProto, pictures: Array) -> list[Array]:
