@@ -96,6 +96,26 @@ def test_the_decoders_picture_is_never_written_to(view: View, pixel_format: str)
     assert drawn.picture.format.name in {"yuv420p", "yuvj420p", "nv12"}
 
 
+def test_a_picture_too_small_to_be_shrunken_is_not_written_to_either() -> None:
+    frame = frame_like("nv12", width=64, height=48)
+    before = [bytes(plane) for plane in frame.picture.planes]
+    assert draw(frame, one_class(disc()), "blur").picture is not frame.picture
+    assert [bytes(plane) for plane in frame.picture.planes] == before
+
+
+def test_the_plane_that_stands_for_nothing_has_no_colour_and_is_no_foreground() -> None:
+    frame, person = frame_like(), disc(radius=0.2)
+    nothing = np.full_like(person, 127)
+    for result in (
+        Segmentation(scores=np.stack([nothing, person]), class_ids=(255, 0)),
+        Segmentation(scores=nothing[None], class_ids=(255,)),
+    ):
+        shown = rgb(draw(frame, result, "overlay"))
+        assert (shown[:30] == rgb(frame)[:30]).all()
+        grey = rgb(draw(frame, result, "green"))[:30]
+        assert np.ptp(grey[..., 0]) <= 1, "nothing but the screen"
+
+
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuvj420p", "nv12", "yuv420p10le", "rgb24"])
 def test_an_overlay_equals_the_same_mix_in_rgb(pixel_format: str) -> None:
     frame = frame_like(pixel_format)

@@ -145,7 +145,8 @@ def _bounds(found: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Area | No
 def _class_layers(segmentation: Segmentation, background_ids: AbstractSet[int]) -> Iterator[_Layer]:
     scores, class_ids = segmentation.scores, segmentation.class_ids
     if len(class_ids) == 1:
-        yield _Layer(class_ids[0], scores[0], segmentation.threshold)
+        if class_ids[0] not in background_ids:
+            yield _Layer(class_ids[0], scores[0], segmentation.threshold)
         return
     present = np.bincount(scores.argmax(axis=0).ravel(), minlength=len(class_ids))
     for index, class_id in enumerate(class_ids):
@@ -156,7 +157,7 @@ def _class_layers(segmentation: Segmentation, background_ids: AbstractSet[int]) 
 
 def _foreground_layer(segmentation: Segmentation, background_ids: AbstractSet[int]) -> _Layer:
     scores, class_ids = segmentation.scores, segmentation.class_ids
-    if len(class_ids) == 1:
+    if len(class_ids) == 1 and class_ids[0] not in background_ids:
         return _Layer(class_ids[0], scores[0], segmentation.threshold)
     background = [index for index, class_id in enumerate(class_ids) if class_id in background_ids]
     others = scores[background].max(axis=0, initial=0)

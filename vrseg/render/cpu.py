@@ -10,6 +10,7 @@ import numpy as np
 
 from vrseg.errors import ConfigError
 from vrseg.frame import Detections, Segmentation
+from vrseg.postprocess.class_map import NOTHING
 from vrseg.render.blend import FULL, Blender, crop, fill
 from vrseg.render.colours import BLACK, CHROMA_GREEN, UNKNOWN_CLASS, WHITE, contrast
 from vrseg.render.coverage import Cover, CoverageMaker
@@ -71,7 +72,7 @@ class _View(PassThrough, ABC):
 
     def __init__(self, classes: Sequence[ResolvedClass]) -> None:
         self._classes = classes
-        self._background_ids = {index for index, style in enumerate(classes) if style.background}
+        self._background_ids = {NOTHING} | {index for index, style in enumerate(classes) if style.background}
         self._coverage = CoverageMaker()
         self._blender = Blender()
 

@@ -3,8 +3,8 @@
 #include "pixels.cuh"
 #include "painting.cuh"
 
-constexpr int RADIUS = 6;          // as in painting.py
-constexpr float HIDDEN = 1e-4f;    // not 0: deep inside, where it is hidden anyway, the division must be defined
+constexpr int RADIUS = 8;         // as in painting.py
+constexpr float HIDDEN = 1e-4f;  // not 0: deep inside, where it is hidden anyway, the division must be defined
 
 struct Gaussian {
     float luma[RADIUS + 1];   // weight by distance in pixels of the small picture

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from vrseg.render.picture import planes_of
+from vrseg.render.picture import drawable_copy, planes_of
 
 if TYPE_CHECKING:
     import av
@@ -37,6 +37,8 @@ class FrostedGlass:
         width, height = source.width, source.height
         small_width, small_height = small_size(width, height)
         small = self._shrink.reformat(source, small_width, small_height, interpolation=Interpolation.AREA, threads=1)
+        if small is source:  # a scaler that has nothing to do hands back what it was given
+            small = drawable_copy(source)
         certainty = _certainty(foreground, source, small)
         planes = planes_of(small)
         _convolve(planes.y, certainty, SIGMA_ROWS)

@@ -49,6 +49,7 @@ __device__ __forceinline__ Yuv in_class_colours(const Painting& p, Yuv below, in
         return found < 0 ? below : class_colour(p, ((const int*)p.box_classes)[found]);
     }
     if (p.classes > 1) return several_classes(p, below, x, y, present, stamp);
+    if (((const Colour*)p.palette)[0].background) return below;
     return mixed(below, class_colour(p, 0), weight_of(p, score_at(spot_at(p, x, y), p.layer)));
 }
 

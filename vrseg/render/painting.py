@@ -32,8 +32,8 @@ VIEWS: tuple[View, ...] = ("overlay", "mask", "matte", "green", "blur")
 """In the order of the enumeration in painting.cuh."""
 _MIDDLE = 127
 _ALIGNMENT = 256
-_RADIUS = 6
-"""Of the blur in pixels of the small picture: nearly four sigma, and what lies beyond weighs less than rounding."""
+_RADIUS = 8
+"""Of the blur in pixels of the small picture: beyond five sigma even what is covered weighs more than what is not."""
 
 PAINTING = np.dtype(
     [
