@@ -146,6 +146,18 @@ def test_any_number_of_candidates_is_right(any_gpu: Gpu, objects: int) -> None:
     assert len(result) == min(objects, 12)
 
 
+def test_boxes_that_overlap_by_just_the_limit_are_two_objects(any_gpu: Gpu) -> None:
+    columns = np.zeros((1, 7, 62), np.float32)
+    columns[0, :5, 0] = 20, 20, 16, 8, 0.9
+    columns[0, :5, 1] = 16, 20, 8, 8, 0.8  # its left half
+    columns[0, :5, 2] = 16.25, 20, 8.5, 8, 0.7  # a little more
+    spec = replace(SPEC, decode="yolov8", thresholds=replace(SPEC.thresholds, iou=0.5))
+    with HeadOnGpu(any_gpu, spec) as head:
+        (found,) = head.read(frames_of([(64, 48, 0)]), {"rows": columns})
+    assert isinstance(found.result, Detections)
+    np.testing.assert_array_equal(found.result.boxes_xyxy, [[12, 16, 28, 24], [12, 16, 20, 24]])
+
+
 def test_a_batch_is_two_launches_and_only_kept_boxes_cross_the_bus(any_gpu: Gpu) -> None:
     spec = replace(SPEC, decode="yolov8")
     frames = frames_of([(64, 48, 0)] * 3)

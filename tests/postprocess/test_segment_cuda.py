@@ -16,7 +16,7 @@ from vrseg.postprocess.segment_cuda import window_fields
 
 if TYPE_CHECKING:
     from vrseg.gpu.device import Gpu
-    from vrseg.models.spec import ModelSpec
+    from vrseg.models.spec import Decode, ModelSpec
 
 SIZES = st.tuples(st.integers(2, 100), st.integers(2, 100), st.sampled_from([0, 90, 180, 270]))
 CLASSES = replace(toy_spec(), classes=classes(5, 0), decode="logits")
@@ -83,6 +83,19 @@ def test_scores_are_those_of_the_cpu(
         np.testing.assert_array_equal(seen["scores"][kept], frame.result.scores)
         assert (seen["threshold"], seen["scores"].dtype) == (wanted.threshold, np.uint8)
         assert set(seen["class_ids"]) - {NOTHING} == set(range(shape[0])) or len(seen["class_ids"]) == 1
+
+
+@pytest.mark.parametrize("background", [0, 1])
+@pytest.mark.parametrize("decode", ["logits", "softmax", "probability"])
+def test_of_two_channels_one_is_the_background(any_gpu: Gpu, background: int, decode: Decode) -> None:
+    spec = toy_spec(decode=decode, classes=classes(2, background))
+    frames, scores = frames_of([(64, 48, 0)]), np.random.default_rng(0).random((1, 2, 48, 64), np.float32)
+    with HeadOnGpu(any_gpu, spec) as head:
+        (found,) = head.read(frames, {"scores": scores})
+    (expected,) = read_on_cpu(spec, frames, {"scores": scores})
+    assert isinstance(found.result, Segmentation)
+    assert found.result.class_ids == (1 - background,)
+    np.testing.assert_allclose(found.result.scores.astype(int), expected.scores, atol=decode == "logits", rtol=0)
 
 
 def test_a_class_that_is_not_a_number_wins_as_it_does_on_the_cpu(any_gpu: Gpu) -> None:
