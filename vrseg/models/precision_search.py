@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,10 +28,11 @@ def find_exact(
     Returns:
         None when half of all nodes are not enough.
     """
-    left = [nodes[len(nodes) * part // SECTIONS : len(nodes) * (part + 1) // SECTIONS] for part in range(SECTIONS)]
+    cuts = [len(nodes) * part // SECTIONS for part in range(SECTIONS + 1)]
+    left = [nodes[start:end] for start, end in pairwise(cuts) if end > start]
     chosen: list[Sequence[str]] = []
     while not passes_with(_joined(chosen)):
-        if len(chosen) >= SECTIONS // 2:
+        if len(chosen) >= SECTIONS // 2 or not left:
             return None
         best = min(left, key=lambda section: error_with(_joined([*chosen, section])))
         left.remove(best)
