@@ -16,6 +16,7 @@ pytest_plugins = [
     "plugins.clips",
     "plugins.daemon",
     "plugins.gpu_on_cpu",
+    "plugins.fake_tensorrt",  # uses the one before
     "plugins.late_gpu",
     "plugins.fake_nvenc",  # uses the one before
     "plugins.media_servers",
