@@ -84,8 +84,10 @@ class Engine:
     Order on a GPU: all work goes to `engine.stream`. `run_device` comes after what CuPy's current stream holds, after
     the stream that the array's interface names, or as DLPack orders it; nothing waits on the host. Its outputs are
     there for work on `engine.stream` (`with engine.stream:`), for another stream after `engine.order(stream)`, and for
-    the host after `copy_out` or `engine.stream.synchronize()`. They are overwritten by the next run. On the CPU every
-    call returns when it is done, and the same code runs on NumPy arrays.
+    the host after `copy_out` or `engine.stream.synchronize()`. They are overwritten by the next run, and what you
+    write to the input buffer must come after the last one: call `engine.order` for those streams too. A tensor that
+    was copied may be written to or dropped at once. On the CPU every call returns when it is done, and the same code
+    runs on NumPy arrays.
 
     An engine is used by the thread that opened it.
     """
@@ -161,8 +163,9 @@ class Engine:
         Raises:
             ValueError: another shape or dtype than the network takes.
         """
-        self._check(host)
-        self._opened.upload(host)
+        runner = self._opened
+        check(self.spec, host.shape, str(host.dtype), self._batch)
+        runner.upload(host)
 
     def run_device(self, array: Any) -> dict[str, Any]:
         """Infer (n, ...), n <= batch, where it is.
@@ -197,9 +200,6 @@ class Engine:
         if self._runner is None:
             raise EngineClosedError("the engine is not open: use it within its `with` block")
         return self._runner
-
-    def _check(self, array: Any) -> None:
-        check(self.spec, tuple(array.shape), str(array.dtype), self._batch)
 
 
 def check(spec: ModelSpec, shape: tuple[int, ...], dtype: str, batch: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,7 @@ class CudaRunner:
         self.stream: cupy.cuda.Stream | None = None
         self._engine: OnnxCudaEngine | None = None
         self._held: Lease | None = None
+        self._borrowed: deque[tuple[cupy.cuda.Event, cupy.ndarray]] = deque()
 
     def open(self) -> None:
         gpu = open_gpu(self._device_index)
@@ -66,6 +68,7 @@ class CudaRunner:
             if pictures.data.ptr != self._tensor.address or not pictures.flags.c_contiguous:
                 with self._stream:
                     self._input[: len(pictures)] = pictures
+                self._keep(pictures)
         return len(pictures)
 
     def run(self, frames: int) -> dict[str, Any]:
@@ -98,7 +101,18 @@ class CudaRunner:
         if self._engine is not None:
             self._engine.close()
         self._lane.inputs.close()
+        self._borrowed.clear()
         self._engine = self.stream = None
+
+    def _keep(self, read: cupy.ndarray) -> None:
+        """Let the caller's later work come after the reading of an array, which lives until then."""
+        import cupy  # noqa: PLC0415 -- GPU libraries load only when a GPU is chosen
+
+        done = recorded(self._stream)
+        cupy.cuda.get_current_stream().wait_event(done)
+        while self._borrowed and self._borrowed[0][0].done:
+            self._borrowed.popleft()
+        self._borrowed.append((done, read))
 
     def _release(self) -> None:
         """Let the next run have the outputs' memory; it comes after all on the same stream."""
@@ -108,7 +122,7 @@ class CudaRunner:
 
     def _ordered(self, array: Any) -> cupy.ndarray:
         """View a foreign array, and put what made it before the engine's work."""
-        import cupy  # noqa: PLC0415 -- GPU libraries load only when a GPU is chosen
+        import cupy  # noqa: PLC0415 -- as above
 
         self._stream.wait_event(recorded(cupy.cuda.get_current_stream()))
         if isinstance(array, cupy.ndarray):
