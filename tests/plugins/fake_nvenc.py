@@ -104,8 +104,7 @@ class PyNvEncoder:
         self._options = options
         self._b_frames = int(options.get("bf", 0))
         self._context = _software(width, height, options)
-        self._answers: deque[dict[str, Any]] = deque()
-        self._inside = 0
+        self._pictures: deque[tuple[np.ndarray[Any, Any], int, int]] = deque()
         self._ended = False
         machine.sessions += 1
 
@@ -125,18 +124,12 @@ class PyNvEncoder:
         assert not self._ended, "EndEncode was called"
         if self._machine.failure is not None:
             raise self._machine.failure
-        picture = av.VideoFrame.from_ndarray(self._copy_of(frame), format="nv12").reformat(format="yuv420p")
-        picture.pts, picture.time_base = picParams.inputTimeStamp, Fraction(1, 30)
-        forced = picParams.encodePicFlags & NV_ENC_PIC_FLAGS.FORCEIDR
-        picture.pict_type = PictureType.I if forced else PictureType.NONE
-        self._inside += 1
-        self._take(self._context.encode(picture))
-        return self._give(leave=self._b_frames + _DELAY_FRAMES)
+        self._pictures.append((self._copy_of(frame), picParams.inputTimeStamp, picParams.encodePicFlags))
+        return self._encoded(leave=_DELAY_FRAMES)
 
     def EndEncode(self) -> list[dict[str, Any]]:  # noqa: N802 -- its name
         self._ended = True
-        self._take(self._context.encode(None))
-        return self._give(leave=0)
+        return [*self._encoded(leave=0), *self._answers_of(None)]
 
     def GetEncodeReconfigureParams(self) -> structEncodeReconfigureParams:  # noqa: N802 -- its name
         return structEncodeReconfigureParams(self._options)
@@ -146,7 +139,7 @@ class PyNvEncoder:
         return params.averageBitrate > 0
 
     def _copy_of(self, frame: Any) -> np.ndarray[Any, Any]:
-        """Copy both planes on the encoder's stream, which here is then waited for."""
+        """Copy both planes when the encoder's stream comes to it."""
         height, width = self._shape
         luma, chroma = (plane.__cuda_array_interface__ for plane in frame.cuda())
         for plane, shape, strides in (
@@ -159,21 +152,25 @@ class PyNvEncoder:
         assert self._stream is not None
         copy = np.empty((height * 3 // 2, width), np.uint8)
         self._stream.put(lambda: void(ctypes.memmove(copy.ctypes.data, luma["data"][0], copy.size)))
-        self._stream.synchronize()
         return copy
 
-    def _take(self, packets: list[av.Packet[Any]]) -> None:
-        for packet in packets:
-            self._answers.append(
-                {"data": bytes(packet), "timestamp": packet.pts, "picture_type": 3 if packet.is_keyframe else 0}
-            )
+    def _encoded(self, *, leave: int) -> list[dict[str, Any]]:
+        answers = []
+        while len(self._pictures) > leave:
+            assert self._stream is not None
+            self._stream.synchronize()
+            planes, timestamp, flags = self._pictures.popleft()
+            picture = av.VideoFrame.from_ndarray(planes, format="nv12").reformat(format="yuv420p")
+            picture.pts, picture.time_base = timestamp, Fraction(1, 30)
+            picture.pict_type = PictureType.I if flags & NV_ENC_PIC_FLAGS.FORCEIDR else PictureType.NONE
+            answers += self._answers_of(picture)
+        return answers
 
-    def _give(self, *, leave: int) -> list[dict[str, Any]]:
-        given = []
-        while self._answers and self._inside > leave:
-            given.append(self._answers.popleft())
-            self._inside -= 1
-        return given
+    def _answers_of(self, picture: av.VideoFrame | None) -> list[dict[str, Any]]:
+        return [
+            {"data": bytes(packet), "timestamp": packet.pts, "picture_type": 3 if packet.is_keyframe else 0}
+            for packet in self._context.encode(picture)
+        ]
 
 
 def _software(width: int, height: int, options: dict[str, Any], *, headers_apart: bool = False) -> VideoCodecContext:

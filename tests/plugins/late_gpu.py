@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from plugins.clips import moving_picture
-from plugins.encoded import TICKS, frames_at
+from plugins.encoded import frames_at
 
 from vrseg.gpu.device import Gpu
 from vrseg.gpu.memory import Pool, recorded
@@ -140,10 +139,15 @@ def late_gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
 
 
 class Painter:
-    """Makes surfaces as a decoder or a renderer does: they are complete when its stream has come to it."""
+    """Makes surfaces as a decoder or a renderer does: they are complete when its stream has come to it.
 
-    def __init__(self, gpu: Gpu) -> None:
+    Late as everything here, or at once: what reads a surface too early shows with the one, what lends its memory out
+    too early with the other.
+    """
+
+    def __init__(self, gpu: Gpu, *, at_once: bool = False) -> None:
         self._gpu = gpu
+        self._at_once = at_once
         self._stream: Any = gpu.new_stream()
         self.pools: dict[int, Pool] = {}
 
@@ -154,6 +158,8 @@ class Painter:
         lease = pool.lend(self._stream)
         address, held = lease.address, np.ascontiguousarray(planes)
         self._stream.put(lambda: void(ctypes.memmove(address, held.ctypes.data, held.size)))
+        if self._at_once:
+            self._stream.synchronize()
         return Surface(
             lease=lease,
             width=width,
@@ -165,10 +171,8 @@ class Painter:
 
     def frames(self, times: Iterable[int], **about: Any) -> Iterator[Frame]:
         """Make frames as `plugins.encoded.frames_at` does, one after the other as they are asked for."""
-        for pts in times:
-            (frame,) = frames_at([pts], **about)
-            picture = moving_picture(frame.width, frame.height, pts // TICKS)
-            yield replace(frame, picture=self.surface(nv12_of(picture)))
+        for frame in frames_at(times, **about):
+            yield replace(frame, picture=self.surface(nv12_of(frame.picture)))
 
 
 def nv12_of(picture: av.VideoFrame) -> U8:
