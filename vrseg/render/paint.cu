@@ -61,8 +61,8 @@ __device__ __forceinline__ int probability_as_luma(const Painting& p, int x, int
 // Four neighbours of a pixel along one axis of the small picture, and Keys' cubic weights with a = -0.6.
 struct Curve { int at[4]; float share[4]; };
 
-__device__ __forceinline__ Curve curve_at(int pixel, int full, int count) {
-    const float place = (pixel + 0.5f) * (float)count / (float)full - 0.5f;
+__device__ __forceinline__ Curve curve_at(int pixel, float step, int count) {
+    const float place = (pixel + 0.5f) * step - 0.5f;
     const int first = (int)floorf(place);
     const float t = place - (float)first;
     Curve curve;
@@ -89,14 +89,14 @@ __device__ __forceinline__ int curved(const u8* plane, const Curve& column, cons
 // `with_chroma` where the pixel is the one that stands for its four.
 __device__ __forceinline__ Yuv frosted(const Painting& p, int x, int y, bool with_chroma) {
     const u8* luma = (const u8*)p.blurred;
-    const Curve column = curve_at(x, p.source.width, p.small_width);
-    const Curve row = curve_at(y, p.source.height, p.small_height);
+    const Curve column = curve_at(x, p.small_columns_per_pixel, p.small_width);
+    const Curve row = curve_at(y, p.small_rows_per_pixel, p.small_height);
     Yuv pixel = {curved(luma, column, row, p.small_width, 1), 0, 0};
     if (with_chroma) {
         const u8* chroma = luma + p.small_width * p.small_height;
         const int width = p.small_width / 2;
-        const Curve coarse = curve_at(x / 2, p.source.width / 2, width);
-        const Curve coarse_row = curve_at(y / 2, p.source.height / 2, p.small_height / 2);
+        const Curve coarse = curve_at(x / 2, p.small_columns_per_pixel, width);
+        const Curve coarse_row = curve_at(y / 2, p.small_rows_per_pixel, p.small_height / 2);
         pixel.cb = curved(chroma, coarse, coarse_row, width, 2);
         pixel.cr = curved(chroma + 1, coarse, coarse_row, width, 2);
     }

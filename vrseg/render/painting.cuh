@@ -20,6 +20,8 @@ struct Painting {
     int classes, rows, columns; // of the scores; `classes` also is the length of the palette less one
     int low, rise;              // scores from no weight to full weight
     int small_width, small_height;
+    float columns_per_pixel, rows_per_pixel;         // of the scores
+    float small_columns_per_pixel, small_rows_per_pixel;
     int full_range;
     Colour backdrop;
 };
@@ -38,8 +40,8 @@ __device__ __forceinline__ int margin(int score, int others) { return (score - o
 // The two neighbours of a pixel along one axis of a smaller plane; pixel centres keep their place.
 struct Tap { int first, second; float share; };
 
-__device__ __forceinline__ Tap tap_at(int pixel, int full, int count) {
-    const float place = (pixel + 0.5f) * (float)count / (float)full - 0.5f;
+__device__ __forceinline__ Tap tap_at(int pixel, float step, int count) {
+    const float place = (pixel + 0.5f) * step - 0.5f;
     const float inside = fminf(fmaxf(place, 0.0f), (float)(count - 1));
     const int first = (int)inside;
     return {first, min(first + 1, count - 1), inside - (float)first};
@@ -49,7 +51,7 @@ __device__ __forceinline__ Tap tap_at(int pixel, int full, int count) {
 struct Spot { int at[4]; float right, below; };
 
 __device__ __forceinline__ Spot spot_at(const Painting& p, int x, int y) {
-    const Tap column = tap_at(x, p.source.width, p.columns), row = tap_at(y, p.source.height, p.rows);
+    const Tap column = tap_at(x, p.columns_per_pixel, p.columns), row = tap_at(y, p.rows_per_pixel, p.rows);
     const int above = row.first * p.columns, under = row.second * p.columns;
     return {{above + column.first, above + column.second, under + column.first, under + column.second},
             column.share, row.share};

@@ -41,7 +41,10 @@ PAINTING = np.dtype(
         *((name, np.uint64) for name in ("luma", "chroma", "scores", "layer", "ranks")),
         *((name, np.uint64) for name in ("boxes", "box_classes", "box_count", "palette", "small", "blurred")),
         *((name, np.int32) for name in ("view", "classes", "rows", "columns", "low", "rise")),
-        *((name, np.int32) for name in ("small_width", "small_height", "full_range")),
+        *((name, np.int32) for name in ("small_width", "small_height")),
+        *((name, np.float32) for name in ("columns_per_pixel", "rows_per_pixel")),
+        *((name, np.float32) for name in ("small_columns_per_pixel", "small_rows_per_pixel")),
+        ("full_range", np.int32),
         ("backdrop", COLOUR),
     ],
     align=True,
@@ -118,14 +121,17 @@ def painting_fields(
     else:
         rows, columns, scores, layer, threshold = 0, 0, 0, 0, _MIDDLE
         boxes = found.boxes_xyxy.address, found.class_ids.address, found.count.address
+    width, height = surface.width, surface.height
+    small_width, small_height = small_size(width, height)
     backdrop = surface_yuv(CHROMA_GREEN if view == "green" else BLACK, surface.matrix, full_range=surface.full_range)
     return (
         picture_fields(surface),
-        *(target, target + surface.width * surface.height),
+        *(target, target + width * height),
         *(scores, layer, places["ranks"], *boxes, palette, places["small"], places["blurred"]),
         *(VIEWS.index(view), classes, rows, columns),
         *decision(threshold, round(opacity * FULL) if view == "overlay" else FULL),
-        *small_size(surface.width, surface.height),
+        *(small_width, small_height),
+        *(columns / width, rows / height, small_width / width, small_height / height),
         surface.full_range,
         (backdrop, 0, (0, 0, 0), 0),
     )
