@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -227,3 +228,38 @@ def test_the_gate_measures_detectors_by_their_scores(tmp_path: Path) -> None:
     exact = np.full((1, 84, 85), 0.5, np.float32)
     assert compare(spec, [exact], [exact + 0.01]).passed
     assert not compare(spec, [exact], [exact + 0.05]).passed
+
+
+ASK_AT_ONCE = """
+import faulthandler, sys, threading
+from pathlib import Path
+import openvino
+from vrseg.config.schema import Model
+from vrseg.infer.openvino import OpenVinoEngine
+from vrseg.models.load import load_spec
+
+def ask_at_once():
+    together = threading.Barrier(4)
+    threads = [threading.Thread(target=lambda: (together.wait(), openvino.Type.f32.to_dtype())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sys.exit("nobody waits")
+
+faulthandler.dump_traceback_later(10, exit=True)
+sys.setswitchinterval(1e-6)
+openvino.Core = ask_at_once
+path = Path(sys.argv[1])
+OpenVinoEngine(load_spec("body", Model(path=path.name), path.parent)).open()
+"""
+
+
+@pytest.mark.skipif(not HAS_OPENVINO, reason="the extra openvino is not installed")
+def test_threads_that_first_use_openvino_at_once_do_not_wait_for_each_other_for_ever(tmp_path: Path) -> None:
+    """Its table of types must be filled before threads ask for it: without that, four of five runs hang here."""
+    said = subprocess.run(
+        [sys.executable, "-c", ASK_AT_ONCE, str(network(tmp_path))],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert said.stderr.strip() == "nobody waits"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from vrseg.frame import Batch
     from vrseg.infer.pieces import Array, Run
     from vrseg.models.spec import ModelSpec
+
+# OpenVINO fills a table when it is first asked what NumPy calls a type; two threads that ask at once wait for each
+# other for ever (seen in 2026.4, at one start of ten).
+_TABLE = Lock()
 
 
 class OpenVinoEngine:
@@ -51,6 +56,8 @@ class OpenVinoEngine:
             import openvino  # noqa: PLC0415 - an extra: whoever does not use it need not have it
         except ImportError as error:
             raise DeviceError("OpenVINO is not installed; run: pip install 'vrseg[openvino]'") from error
+        with _TABLE:
+            openvino.Type.f32.to_dtype()
         core = openvino.Core()
         if self._precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise DeviceError(f"model {self._spec.name}: this CPU does not compute bf16; write precision: fp32")
