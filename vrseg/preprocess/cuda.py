@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,9 +26,14 @@ if TYPE_CHECKING:
 
 # As in preprocess.cu.
 _MAX_SLOTS = 16
-_STRIP = 4
-# A warp reads along a row; eight strips below each other share most of what they read.
-_BLOCK = (32, 8, 1)
+_COLUMNS = 2
+_STRIP = 8
+# A warp reads along a row. Small blocks spread evenly: 8 frames of 512 x 512 make 1024 of them.
+_BLOCK = (32, 4, 1)
+# What the kernels named common_ take: see preprocess.cu.
+_COMMON_RATIO = 4.0
+_COMMON_WIDTH = 8
+AXIS = np.dtype([(name, np.float32) for name in ("ratio", "start", "width", "inverse_width")], align=True)
 SLOT = np.dtype(
     [
         ("picture", PICTURE),
@@ -41,8 +47,10 @@ SLOT = np.dtype(
         ("origin", np.int32),
         ("step_x", np.int32),
         ("step_y", np.int32),
-        ("ratio_x", np.float32),
-        ("ratio_y", np.float32),
+        ("luma_x", AXIS),
+        ("luma_y", AXIS),
+        ("chroma_x", AXIS),
+        ("chroma_y", AXIS),
     ],
     align=True,
 )
@@ -88,8 +96,8 @@ class CudaPreprocess:
         surfaces: list[Surface] = [one.picture for one in item]
         for surface in surfaces:
             surface.wait_on(stream)
-        for job, grid in launches(surfaces, placements, target, lease.address):
-            kernels.launch(f"preprocess_{target.dtype}", stream, grid, _BLOCK, (job,))
+        for launch in launches(surfaces, placements, target, lease.address):
+            kernels.launch(launch.kernel, stream, launch.grid, launch.block, (launch.job,))
         for surface in surfaces:
             surface.read_on(stream)
         tensor = DeviceTensor(lease=lease, shape=(len(item), *target.shape), dtype=target.dtype)
@@ -102,10 +110,21 @@ class CudaPreprocess:
         self._stream = self._kernels = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """One launch of a kernel of preprocess.cu, whose only argument is a `Job`."""
+
+    kernel: str
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    job: npt.NDArray[Any] = field(repr=False)
+    """One element of JOB."""
+
+
 def launches(
     surfaces: Sequence[Surface], placements: Sequence[Placement], target: InputSpec, out_address: int
-) -> Iterator[tuple[npt.NDArray[Any], tuple[int, int, int]]]:
-    """Describe the launches of a batch, one per 16 frames: the structure `Job` of preprocess.cu, and the grid.
+) -> Iterator[Launch]:
+    """Describe the launches of a batch, one per 16 frames.
 
     Args:
         surfaces: the frames' pictures.
@@ -121,9 +140,14 @@ def launches(
         for index, (surface, placement) in enumerate(zip(surfaces[part], placements[part], strict=True)):
             address = out_address + (begin + index) * tensor_bytes
             slots[index] = _slot(surface, placement, target, address)
-        count = len(surfaces[part])
+        common = all(_is_common(surface, slot) for surface, slot in zip(surfaces[part], slots, strict=False))
         width, height = int(slots["width"].max()), int(slots["height"].max())
-        yield job, (-(-width // _BLOCK[0]), -(-height // (_BLOCK[1] * _STRIP)), count)
+        yield Launch(
+            kernel=f"{'common' if common else 'any'}_{target.dtype}",
+            grid=(-(-width // (_BLOCK[0] * _COLUMNS)), -(-height // (_BLOCK[1] * _STRIP)), len(surfaces[part])),
+            block=_BLOCK,
+            job=job,
+        )
 
 
 def bytes_touched(surfaces: Sequence[Surface], target: InputSpec) -> int:
@@ -164,5 +188,17 @@ def _slot(surface: Surface, placement: Placement, target: InputSpec, address: in
         ),
         270: ((height, width), (height - bottom, left, height - top, right), ((height - 1) * y, -y, x)),
     }[placement.rotation_deg]
-    ratios = (surface.width / (box[2] - box[0]), surface.height / (box[3] - box[1]))
-    return (picture_fields(surface), address, *size, *box, *steps, *ratios)
+    ratio_x, ratio_y = surface.width / (box[2] - box[0]), surface.height / (box[3] - box[1])
+    axes = (_axis(ratio_x), _axis(ratio_y), _axis(ratio_x / 2), _axis(ratio_y / 2))
+    return (picture_fields(surface), address, *size, *box, *steps, *axes)
+
+
+def _axis(ratio: float) -> tuple[float, ...]:
+    """Return the fields of AXIS: a box is as wide as a pixel of the tensor, but never less than a sample."""
+    width = max(ratio, 1.0)
+    return ratio, (ratio - width) / 2, width, 1 / width
+
+
+def _is_common(surface: Surface, slot: np.void) -> bool:
+    whole_words = surface.pitch_bytes % 4 == 0 and surface.width >= _COMMON_WIDTH
+    return surface.format == "nv12" and whole_words and bool(slot["luma_x"]["ratio"] <= _COMMON_RATIO)
