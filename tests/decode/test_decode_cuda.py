@@ -186,11 +186,12 @@ def test_joining_between_key_frames_waits_for_the_next(
     assert frames[0].pts == payload_of(packets[10]).pts
 
 
+@pytest.mark.usefixtures("nvdec")
 def test_a_stream_without_any_key_frame_is_tried_after_a_while(
-    make_clip: MakeClip, tmp_path: Path, decoding_gpu: Gpu
+    make_clip: MakeClip, tmp_path: Path, gpu_on_cpu: Gpu
 ) -> None:
     packets = packets_of(make_clip(tmp_path / "clip.mp4", frames=330, gop=1000, **SIZE))
-    decoder = NvdecDecoder("test", gpu=decoding_gpu, live=True)
+    decoder = NvdecDecoder("test", gpu=gpu_on_cpu, live=True)
     decoder.open()
     for packet in packets[1:]:
         list(decoder.process(packet))
