@@ -95,7 +95,8 @@ class BackgroundBuild:
         if process.stdin is not None:
             process.stdin.close()
         try:
-            process.wait(_GRACE_S)
+            # One that waits for another build hears nothing else.
+            process.wait(0 if self.waiting else _GRACE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -104,7 +104,7 @@ def build_plan(
     parser = trt.OnnxParser(network, log.handle)
     if not parser.parse(graph.onnx, graph.path):
         raise _parser_failure(graph.title, parser, log)
-    batch = _set_sizes(builder, network, config, graph, log)
+    batch = _set_sizes(builder, network, config, graph)
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_bytes)
     # Work on streams of its own would have to be waited for, and complicates CUDA graphs.
     config.max_aux_streams = 0
@@ -113,6 +113,8 @@ def build_plan(
         _aim(cast("TensorRtRtx", trt), cast("RtxBuilderConfig", config), compute_capability)
     else:
         cache = _use_timing_cache(config, timing_cache)
+    # What was said so far may be of a missing driver, and TensorRT-RTX builds without one.
+    log.forget()
     progress = BuildProgress(report, cancelled)
     config.progress_monitor = progress.monitor(trt)
     plan = builder.build_serialized_network(network, config)
@@ -143,14 +145,14 @@ def _parser_failure(title: str, parser: Parser, log: TensorRtLog) -> ModelError:
     return ModelError(f"{title}: TensorRT cannot read it: {'; '.join(said or log.errors() or ['no reason given'])}")
 
 
-def _set_sizes(builder: Builder, network: Network, config: BuilderConfig, graph: Graph, log: TensorRtLog) -> BatchSizes:
+def _set_sizes(builder: Builder, network: Network, config: BuilderConfig, graph: Graph) -> BatchSizes:
     """Give a range to each input that leaves sizes open; returns what the engine will take."""
     profile = builder.create_optimization_profile()
     sizes, ranged = graph.batch, False
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
         if profile is None or tensor is None:
-            raise failure(f"{graph.title}: TensorRT gives no profile", log)
+            raise ModelError(f"{graph.title}: TensorRT gives no profile")
         declared = tuple(tensor.shape)
         if -1 not in declared:
             sizes = BatchSizes(least=declared[0], usual=declared[0], most=declared[0])
@@ -165,7 +167,8 @@ def _set_sizes(builder: Builder, network: Network, config: BuilderConfig, graph:
         profile.set_shape(tensor.name, *((one, *frame) for one in (batch.least, batch.usual, batch.most)))
         ranged = True
     if ranged and (not profile or config.add_optimization_profile(profile) < 0):
-        raise failure(f"{graph.title}: TensorRT refuses batches of {graph.batch.least} to {graph.batch.most}", log)
+        # It gives no reason for this one.
+        raise ModelError(f"{graph.title}: TensorRT refuses batches of {graph.batch.least} to {graph.batch.most} frames")
     return graph.batch if ranged else sizes
 
 
