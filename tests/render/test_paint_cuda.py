@@ -19,11 +19,15 @@ from plugins.painted import (
 
 from vrseg.errors import ConfigError
 from vrseg.frame import Detections, Segmentation
+from vrseg.gpu.device import open_gpu
+from vrseg.gpu.kernels import Kernels
+from vrseg.gpu.memory import elapsed_s, recorded, wait_for
 from vrseg.models.spec import ResolvedClass
 from vrseg.postprocess.class_map import NOTHING
 from vrseg.render.cuda import Paint, PaintStyle
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from plugins.painted import Yuv420
@@ -109,7 +113,7 @@ def both(
     return drawn, drawn_on_cpu(carried, view, opacity, classes)
 
 
-def assert_alike(drawn: Yuv420, expected: Yuv420, view: View = "overlay", mean: float = 0.05, most: int = 3) -> None:
+def assert_alike(drawn: Yuv420, expected: Yuv420, view: View = "overlay", mean: float = 0.05, most: int = 4) -> None:
     # The blur passes through two scalers, each of which rounds in its own way.
     assert drawn.off(expected) <= (max(mean, 0.5) if view == "blur" else mean)
     assert drawn.most(expected) <= (max(most, 8) if view == "blur" else most)
@@ -130,7 +134,7 @@ def test_a_view_is_that_of_the_cpu(
 def test_sixteen_bits_become_the_eight_that_encoders_want(any_gpu: Gpu, view: View) -> None:
     drawn, expected = both(any_gpu, frame_like(pixel_format="p010le"), person_and_dog(), view, CLASSES)
     # The CPU's scaler dithers: a sample may come out next to what it would be rounded to.
-    assert_alike(drawn, expected, view, mean=0.5, most=4)
+    assert_alike(drawn, expected, view, mean=0.5, most=6)
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -194,7 +198,7 @@ def test_boxes_and_their_labels_are_those_of_the_cpu(
     if view == "overlay":
         assert drawn.off(expected) <= 1.0
         return
-    assert_alike(drawn, expected, view, mean=0.5 if pixel_format == "p010le" else 0.05, most=4)
+    assert_alike(drawn, expected, view, mean=0.5 if pixel_format == "p010le" else 0.05, most=6)
 
 
 def test_outlines_are_the_cpus_to_the_pixel(any_gpu: Gpu) -> None:
@@ -322,6 +326,39 @@ def test_closing_gives_all_memory_back_but_for_pictures_still_held(any_gpu: Gpu)
     assert any_gpu.counts.snapshot().device_bytes - before == len(VIEWS) * 64 * 48 * 3 // 2
     del pictures
     assert any_gpu.counts.snapshot().device_bytes == before
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("several", [False, True])
+def test_eight_pictures_are_painted_in_a_thirtieth_of_what_a_network_takes(
+    view: View, monkeypatch: pytest.MonkeyPatch, *, several: bool
+) -> None:
+    """DeepLabV3 takes 8.3 ms for a batch of 8 on an H200."""
+    gpu = open_gpu()
+    result = noise(20, 1) if several else person(512, 512)
+    if several:
+        result = replace(result, scores=np.kron(result.scores, np.ones((1, 11, 6), np.uint8)))
+    batches = Batches(gpu, {"door": style(view)})
+    source = surface_of(gpu, frame_like(1920, 1080).picture)
+    frames = [replace(frame_like(64, 48), picture=source) for _ in range(8)]
+    found = [device_result(gpu, result) for _ in frames]
+    batches.paint.enqueue(frames, found, batches.stream)
+    launches: list[Callable[[], None]] = []
+    launch = Kernels.launch
+    monkeypatch.setattr(Kernels, "launch", lambda *given: launches.append(lambda: launch(*given)))
+    pictures = batches.paint.enqueue(frames, found, batches.stream)
+    rounds = 50
+    begun = recorded(batches.stream, timed=True)
+    for _ in range(rounds):
+        for one in launches:
+            one()
+    done = recorded(batches.stream, timed=True)
+    wait_for(gpu, done)
+    batch_us = elapsed_s(begun, done) / rounds * 1e6
+    print(f"{view}, {len(result.class_ids)} classes: {batch_us:.0f} us for {len(pictures)} pictures of 1080p")  # noqa: T201 -- for who tunes the kernels
+    assert batch_us < 280
+    batches.paint.close()
 
 
 def test_streams_that_come_and_go_leave_nothing_behind(gpu_on_cpu: Gpu) -> None:
