@@ -1,71 +1,122 @@
-"""NVIDIA GPUs: the driver, its video engines, and the packages that would use them. This version needs none of it."""
+"""NVIDIA GPUs and their driver. Nothing here is needed: without it vrseg computes on the CPU."""
 
 from __future__ import annotations
 
 import ctypes
 import shutil
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass
+from pathlib import Path
 
-from vrseg.doctor.finding import Finding, pip
+from vrseg.doctor.finding import Finding, apt
+from vrseg.doctor.gpu_packages import look_at_gpu_packages
+from vrseg.doctor.tensorrt import tensorrt_finding
+from vrseg.doctor.video_engines import look_at_video_engines
 
-_LIBRARIES = {"NVDEC": "libnvcuvid.so.1", "NVENC": "libnvidia-encode.so.1"}
-_PACKAGES = {
-    "CUDA packages": (("cupy-cuda13x", "cuda-python", "PyNvVideoCodec"), "vrseg[cuda]"),
-    "TensorRT": (("tensorrt",), "vrseg[tensorrt]"),
+OLDEST_DRIVER = 580
+"""The first that runs CUDA 13."""
+
+_LIBRARIES = {
+    "CUDA": ("libcuda.so.1", "libnvidia-compute"),
+    "NVDEC": ("libnvcuvid.so.1", "libnvidia-decode"),
+    "NVENC": ("libnvidia-encode.so.1", "libnvidia-encode"),
 }
-_QUERY = ("--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
+"""By what they are for: the file, and Ubuntu's package of it, to whose name the driver's branch is added."""
+
+_CONTAINER_REMEDY = "docker run --gpus all --env NVIDIA_DRIVER_CAPABILITIES=compute,utility,video ..."
+_CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
+_DEVICE = Path("/dev/nvidiactl")
 _TIMEOUT_S = 10
 
 
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A GPU as the driver tells of it."""
+
+    name: str
+    memory: str
+    driver: str
+
+    @property
+    def driver_branch(self) -> int:
+        """580 of `580.95.05`; 0 when it is not told."""
+        first = self.driver.partition(".")[0]
+        return int(first) if first.isdigit() else 0
+
+
 def look_at_graphics() -> list[Finding]:
-    """Report GPUs, and what would use them where there are any."""
-    gpus = _gpus()
-    if isinstance(gpus, Finding):
-        return [gpus]
-    return [*gpus, *(_library(name, file) for name, file in _LIBRARIES.items()), *_packages()]
+    """Report GPUs, their driver, and what would use them where there are any."""
+    cards = _cards()
+    if isinstance(cards, Finding):
+        return [cards]
+    branch = cards[0].driver_branch
+    gpus = [
+        Finding(f"GPU {index}", "ok", f"{card.name}, {card.memory}, driver {card.driver}")
+        for index, card in enumerate(cards)
+    ]
+    if branch < OLDEST_DRIVER:
+        return [*gpus, _old_driver(cards[0])]
+    libraries = [_library(name, branch) for name in _LIBRARIES]
+    return [*gpus, *libraries, *look_at_gpu_packages(), *look_at_video_engines(), *_tensorrt()]
 
 
-def _gpus() -> list[Finding] | Finding:
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return Finding("GPU", "optional", "no NVIDIA driver; this version computes on the CPU")
+def _cards() -> list[Card] | Finding:
+    if shutil.which("nvidia-smi") is None:
+        if _DEVICE.exists():
+            return Finding("GPU", "optional", "there, but nvidia-smi is not", _repair("nvidia-utils", OLDEST_DRIVER))
+        return Finding("GPU", "optional", "no NVIDIA driver; vrseg computes on the CPU")
+    rows = _queried("name", "memory.total", "driver_version")
+    if isinstance(rows, str):
+        return Finding("GPU", "optional", rows)
+    if not rows:
+        return Finding("GPU", "optional", "the NVIDIA driver finds none; vrseg computes on the CPU")
+    return [Card(*row) for row in rows]
+
+
+def _queried(*fields: str) -> list[list[str]] | str:
+    """Ask the driver's program; return a row for each GPU, or why there is none."""
+    command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
     try:
-        done = subprocess.run([program, *_QUERY], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)  # noqa: S603 - our own words
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)  # noqa: S603 - our own words
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding("GPU", "optional", f"nvidia-smi does not answer: {error}")
+        return f"nvidia-smi does not answer: {error}"
     if done.returncode != 0:
         said = (done.stdout or done.stderr).strip().partition("\n")[0]
-        return Finding("GPU", "optional", f"the NVIDIA driver does not work: {said}")
-    rows = [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines() if line.strip()]
-    return [
-        Finding(f"GPU {index}", "ok", f"{name}, {memory}, driver {driver}; not used by this version")
-        for index, (name, memory, driver) in enumerate(rows)
-    ]
+        return f"the NVIDIA driver does not work: {said}"
+    rows = ([cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines())
+    return [row for row in rows if len(row) == len(fields)]
 
 
-def _library(name: str, file: str) -> Finding:
+def _old_driver(card: Card) -> Finding:
+    where = " of the host" if _in_container() else ""
+    return Finding(
+        "GPU driver",
+        "optional",
+        f"driver {card.driver}{where} is too old for CUDA 13, which wants {OLDEST_DRIVER} or newer",
+        apt(f"nvidia-driver-{OLDEST_DRIVER}"),
+    )
+
+
+def _library(name: str, branch: int) -> Finding:
+    file, package = _LIBRARIES[name]
     try:
         ctypes.CDLL(file)
     except OSError:
-        return Finding(name, "optional", f"the driver's {file} is not there; in containers ask for `video` too")
-    return Finding(name, "ok", f"{file} of the driver loads")
+        return Finding(f"{name} driver", "optional", f"the driver's {file} is not there", _repair(package, branch))
+    return Finding(f"{name} driver", "ok", f"{file} loads")
 
 
-def _packages() -> list[Finding]:
-    findings = []
-    for name, (packages, extra) in _PACKAGES.items():
-        found = {package: _version(package) for package in packages}
-        missing = [package for package, number in found.items() if number is None]
-        if missing:
-            findings.append(Finding(name, "optional", f"not there: {', '.join(missing)}", pip(extra)))
-        else:
-            findings.append(Finding(name, "ok", ", ".join(f"{package} {number}" for package, number in found.items())))
-    return findings
+def _repair(package: str, branch: int) -> str:
+    return _CONTAINER_REMEDY if _in_container() else apt(f"{package}-{branch}")
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+def _in_container() -> bool:
+    return any(mark.exists() for mark in _CONTAINER_MARKS)
+
+
+def _tensorrt() -> list[Finding]:
+    rows = _queried("compute_cap")
+    if isinstance(rows, str) or not rows:
+        return []
+    major, _, minor = rows[0][0].partition(".")
+    return [tensorrt_finding((int(major), int(minor)))] if major.isdigit() and minor.isdigit() else []
