@@ -21,6 +21,7 @@ pytest_plugins = [
     "plugins.fake_nvenc",  # uses the one before
     "plugins.media_servers",
     "plugins.nvdec_on_cpu",
+    "plugins.onnx_on_cpu",
 ]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
