@@ -113,7 +113,10 @@ inline float __uint_as_float(unsigned v) { return bits_as<float>(v); }
 inline unsigned short half_of(float v) { return bits_as<unsigned short>((_Float16)v); }
 inline float of_half(unsigned short v) { return (float)bits_as<_Float16>(v); }
 
-template <typename T> inline T __ldg(const T* p) { return *p; }
+template <typename T> inline T __ldg(const T* p) {
+    if ((uintptr_t)p % sizeof(T)) throw std::runtime_error("__ldg: misaligned address");
+    return *p;
+}
 template <typename T> inline T __ldcs(const T* p) { return *p; }
 template <typename T> inline T __ldca(const T* p) { return *p; }
 template <typename T> inline void __stcs(T* p, std::common_type_t<T> v) { *p = v; }

@@ -33,9 +33,10 @@ struct Job {
 
 #include "boxes.cuh"
 
-__device__ __forceinline__ void put(u8* out, float value) { *out = (u8)value; }
-__device__ __forceinline__ void put(u16* out, float value) { *out = half_of(value); }
-__device__ __forceinline__ void put(float* out, float value) { *out = value; }
+// What is written is next read by another kernel.
+__device__ __forceinline__ void put(u8* out, float value) { __stcg(out, (u8)value); }
+__device__ __forceinline__ void put(u16* out, float value) { __stcg(out, half_of(value)); }
+__device__ __forceinline__ void put(float* out, float value) { __stcg(out, value); }
 
 template <typename Element>
 __device__ __forceinline__ void store(const Job& job, const Slot& slot, int x, int y, const Rgb& color) {
