@@ -413,6 +413,27 @@ def test_the_cpu_build_of_onnx_runtime_is_named_with_what_mends_it(tmp_path: Pat
         open_session(str(network(tmp_path)), pretended_gpu(), Stream(non_blocking=True), variant={}, fixed={})
 
 
+@pytest.mark.parametrize("how", ["silently", "loudly"])
+def test_missing_cuda_libraries_are_named_with_what_mends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    import onnxruntime as ort
+
+    real = ort.InferenceSession
+
+    def without_libraries(source: str, options: Any, **keys: Any) -> Any:
+        assert keys["enable_fallback"] == 0
+        assert [name for name, _ in keys["providers"]] == ["CUDAExecutionProvider"]
+        if how == "loudly":
+            raise RuntimeError("Failed to load library libonnxruntime_providers_cuda.so: libcudnn.so.9: cannot open")
+        return real(source, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(ort, "InferenceSession", without_libraries)
+    with pytest.raises(DeviceError, match=r"pip install 'onnxruntime-gpu\[cuda,cudnn\]'"):
+        open_session(str(network(tmp_path)), pretended_gpu(), Stream(non_blocking=True), variant={}, fixed={})
+
+
 @pytest.mark.parametrize(
     ("largest", "sizes"), [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (8, [1, 2, 4, 8]), (12, [1, 2, 4, 8, 12])]
 )

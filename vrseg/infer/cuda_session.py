@@ -26,6 +26,11 @@ CHANNELS_LAST = {"prefer_nhwc": "1", "fuse_conv_bias": "1"}
 """Convolutions on tensor cores without transposing, with bias and activation in the same kernel."""
 
 _FATAL_ONLY = 4
+_PROVIDER_LIBRARY = "onnxruntime_providers_cuda"
+_NO_LIBRARIES = (
+    "ONNX Runtime's CUDA provider does not load: CUDA's or cuDNN's libraries are missing or of another version; "
+    "run: pip install 'onnxruntime-gpu[cuda,cudnn]'"
+)
 # What ONNX Runtime's arena, the CUDA runtime and cuDNN say when memory is short.
 _SHORT_OF_MEMORY = ("failed to allocate memory", "out of memory", "alloc_failed", "cudaerrormemoryallocation")
 
@@ -63,17 +68,19 @@ def open_session(
         # It tells what it misses on stdout, which belongs to data.
         with contextlib.redirect_stdout(sys.stderr):
             ort.preload_dlls()
-    session = ort.InferenceSession(
-        source,
-        _session_options(fixed),
-        providers=[(PROVIDER, provider_options(gpu.index, stream.ptr, variant))],
-        enable_fallback=0,
-    )
-    if PROVIDER not in session.get_providers():
-        raise DeviceError(
-            "ONNX Runtime's CUDA provider does not load: CUDA's or cuDNN's libraries are missing or of another "
-            "version; run: pip install 'onnxruntime-gpu[cuda,cudnn]'"
+    try:
+        session = ort.InferenceSession(
+            source,
+            _session_options(fixed),
+            providers=[(PROVIDER, provider_options(gpu.index, stream.ptr, variant))],
+            enable_fallback=0,
         )
+    except Exception as error:
+        if _PROVIDER_LIBRARY in str(error):
+            raise DeviceError(f"{_NO_LIBRARIES} ({_first_line(error)})") from error
+        raise
+    if PROVIDER not in session.get_providers():
+        raise DeviceError(_NO_LIBRARIES)
     return session
 
 
