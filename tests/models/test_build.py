@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -121,6 +122,19 @@ def test_weights_in_a_file_of_their_own_are_found(tmp_path: Path) -> None:
 def test_a_card_that_the_library_does_not_know_is_a_device_error(toy: Path) -> None:
     with pytest.raises(DeviceError, match=r"TensorRT-RTX does not run on compute capability 9\.0; run: pip install"):
         build_plan(trt, graph_of(toy), compute_capability=(9, 0))
+
+
+@pytest.mark.filterwarnings("ignore:Use Deprecated in TensorRT-RTX:DeprecationWarning")
+@pytest.mark.parametrize("known", ["nothing", "of before", "rubbish"])
+def test_the_full_library_is_given_what_was_measured_before(known: str, toy: Path) -> None:
+    # TensorRT-RTX under the other's name has the same calls, though its cache stays empty.
+    full: Any = ModuleType("tensorrt")
+    full.__dict__.update({name: value for name, value in vars(trt).items() if name != "__name__"})
+    first = build_plan(full, graph_of(toy), compute_capability=AMPERE)
+    assert first.timing_cache
+    content = {"nothing": b"", "of before": first.timing_cache, "rubbish": b"rubbish"}[known]
+    again = build_plan(full, graph_of(toy), compute_capability=(9, 0), timing_cache=content)
+    assert again.timing_cache, "the full library is built for the device at hand, whatever it is"
 
 
 @pytest.mark.gpu

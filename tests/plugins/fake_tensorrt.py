@@ -43,6 +43,8 @@ class Machine:
     capturable: bool = True
     failing: str | None = None
     """What the log says when an enqueue fails."""
+    rtx: bool = False
+    """TensorRT-RTX, whose contexts are made by a configuration."""
     extra: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Outputs beside the usual ones, whole shapes."""
     without_contexts: bool = False
@@ -118,7 +120,7 @@ class Runtime:
         if serialized_engine != MACHINE.plan:
             _fail(MACHINE.refusal)
             return None
-        return ICudaEngine()
+        return RtxEngine() if MACHINE.rtx else ICudaEngine()
 
 
 class ICudaEngine:
@@ -161,6 +163,36 @@ class ICudaEngine:
             return None
         assert strategy == "USER_MANAGED", "contexts share their scratch memory"
         return IExecutionContext()
+
+
+class RtxEngine(ICudaEngine):
+    """`ICudaEngine` of TensorRT-RTX."""
+
+    __slots__ = ()
+
+    def create_runtime_config(self) -> IRuntimeConfig:
+        return IRuntimeConfig()
+
+    def create_execution_context(self, runtime_config: Any) -> IExecutionContext | None:
+        assert isinstance(runtime_config, IRuntimeConfig)
+        assert runtime_config.dynamic_shapes_kernel_specialization_strategy == "EAGER", (
+            "a graph would keep slow kernels"
+        )
+        return super().create_execution_context(runtime_config.get_execution_context_allocation_strategy())
+
+
+class IRuntimeConfig:
+    __slots__ = ("_strategy", "dynamic_shapes_kernel_specialization_strategy")
+
+    def __init__(self) -> None:
+        self._strategy = "STATIC"
+        self.dynamic_shapes_kernel_specialization_strategy = "LAZY"
+
+    def get_execution_context_allocation_strategy(self) -> str:
+        return self._strategy
+
+    def set_execution_context_allocation_strategy(self, strategy: str) -> None:
+        self._strategy = strategy
 
 
 class IExecutionContext:
@@ -244,8 +276,10 @@ def _fail(reason: str) -> bool:
 
 
 def module() -> Any:
-    """Return what stands for `import tensorrt`."""
-    made: Any = ModuleType("tensorrt")
+    """Return what stands for `import tensorrt`, or `import tensorrt_rtx`."""
+    made: Any = ModuleType("tensorrt_rtx" if MACHINE.rtx else "tensorrt")
+    if MACHINE.rtx:
+        made.DynamicShapesKernelSpecializationStrategy = SimpleNamespace(EAGER="EAGER")
     made.__version__ = "11.4.0.106"
     made.ILogger = ILogger
     made.Runtime = Runtime
