@@ -157,7 +157,7 @@ def test_without_nvml_there_are_no_readings_and_one_warning(
 
 def scraped(reading: GpuReading, counts: Counts) -> set[str]:
     registry = CollectorRegistry()
-    registry.register(GpuCollector("0", lambda: reading, counts.snapshot))
+    registry.register(GpuCollector("0", lambda: reading, counts.snapshot, lambda: {"limit": 2}))
     lines = generate_latest(registry).decode().splitlines()
     return {line for line in lines if not line.startswith("#")}
 
@@ -171,6 +171,7 @@ def test_a_scrape_tells_what_is_known_under_the_names_of_the_contract() -> None:
         'vrseg_gpu_utilization_ratio{gpu="0",unit="decoder"} 1.0',
         'vrseg_gpu_memory_used_bytes{gpu="0"} 21.0',
         'vrseg_encoder_sessions{gpu="0"} 3.0',
+        'vrseg_encoder_fallbacks_total{reason="limit"} 2.0',
         'vrseg_copy_bytes_total{direction="to_device"} 0.0',
         'vrseg_copy_bytes_total{direction="to_host"} 77.0',
         "vrseg_gpu_launches_total 12.0",

@@ -19,7 +19,7 @@ _PATTERNS = {
     schema.LISTEN_PATTERN: "write an address and a port, such as 127.0.0.1:9090 or [::1]:9090",
     schema.DEVICE_PATTERN: "write auto, cpu, cuda or cuda:1",
     schema.COLOR_PATTERN: 'write "#rrggbb" in quotes, such as "#00aaff"',
-    schema.ENCODER_PATTERN: "write auto, or an FFmpeg encoder such as libx264",
+    schema.ENCODER_PATTERN: "write auto, nvenc, or an FFmpeg encoder such as libx264",
 }
 _KINDS = {
     "int": "not a whole number",

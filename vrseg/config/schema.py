@@ -205,7 +205,7 @@ class Output(Section):
     codec: Literal["h264", "hevc", "av1"] = "h264"
     """What it is compressed with."""
     encoder: Annotated[str, StringConstraints(pattern=ENCODER_PATTERN)] = "auto"
-    """`auto`, or an FFmpeg encoder such as libx264."""
+    """`auto`; `nvenc` (an NVIDIA GPU's own, or an error); or an FFmpeg encoder such as libx264."""
     bitrate: Amount | None = None
     """Bits per second; constant quality when left out."""
     quality: Annotated[int, Field(ge=0, le=63)] | None = None

@@ -43,7 +43,7 @@ class EncodeSettings:
 
     codec: CodecName = "h264"
     encoder: str = "auto"
-    """`auto`, or the name of an FFmpeg encoder."""
+    """`auto`, `nvenc`, or the name of an FFmpeg encoder."""
     bitrate: int | None = None
     """Bits per second; constant quality when None."""
     quality: int | None = None

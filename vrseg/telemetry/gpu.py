@@ -64,21 +64,35 @@ class Counts(Protocol):
 class GpuCollector(Collector):
     """Everything of one GPU."""
 
-    def __init__(self, gpu: str, read: Callable[[], Reading], count: Callable[[], Counts]) -> None:
+    def __init__(
+        self,
+        gpu: str,
+        read: Callable[[], Reading],
+        count: Callable[[], Counts],
+        encoder_fallbacks: Callable[[], Mapping[str, int]],
+    ) -> None:
         """Keep what to ask at a scrape.
 
         Args:
             gpu: value of the label, the number of the GPU.
             read: gives the latest reading; must not block.
             count: gives the totals.
+            encoder_fallbacks: gives how often an encoding fell back to software, by reason.
         """
         self._gpu = gpu
         self._read = read
         self._count = count
+        self._encoder_fallbacks = encoder_fallbacks
 
     def collect(self) -> Iterator[Metric]:
         yield from self._driver(self._read())
         yield from self._process(self._count())
+        yield _counter(
+            "vrseg_encoder_fallbacks",
+            "Encodings done in software because NVENC could not.",
+            "reason",
+            self._encoder_fallbacks(),
+        )
 
     def _driver(self, reading: Reading) -> Iterator[Metric]:
         busy = GaugeMetricFamily(

@@ -62,12 +62,6 @@ class Metrics:
         self.reconnects = Counter(
             "vrseg_stream_reconnects", "Times a lost stream was tried again.", ["stream", "reason"], registry=registry
         )
-        self.encoder_fallbacks = Counter(
-            "vrseg_encoder_fallbacks",
-            "Encodings done in software because NVENC could not.",
-            ["reason"],
-            registry=registry,
-        )
         self.stream_info = Gauge(
             "vrseg_stream_info",
             "What a stream carries; always 1.",
