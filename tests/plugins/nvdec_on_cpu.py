@@ -58,7 +58,6 @@ class DecodedFrame:
         self._rows = rows_in(picture)
         self.format = 3 if self._rows.dtype == np.uint8 else 5
         self.shape = self._rows.shape
-        self.timestamp = picture.pts
 
     def GetPtrToPlane(self, index: int) -> int:
         assert index == 0

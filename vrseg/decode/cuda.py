@@ -199,6 +199,7 @@ class NvdecDecoder:
             pictures = self._session.decode(unit, ticket)
         except DamagedUnitError as error:
             self.errors += 1
+            self._tickets.forget(ticket)
             self._failures_in_a_row += 1
             if error.spent or self._failures_in_a_row >= _MOST_FAILURES_IN_A_ROW:
                 self._end_session()
@@ -217,18 +218,21 @@ class NvdecDecoder:
             self.errors += 1
             self._end_session()
             return []
+        finally:
+            self._tickets.forget_all()
 
     def _end_session(self) -> None:
         session, self._session = self._session, None
+        self._tickets.forget_all()
         self._failures_in_a_row = 0
         if session is not None:
             session.close()
 
-    def _frames(self, pictures: list[tuple[int, Surface]]) -> list[Frame]:
-        return [frame for ticket, picture in pictures if (frame := self._frame(ticket, picture)) is not None]
+    def _frames(self, pictures: list[Surface]) -> list[Frame]:
+        return [frame for picture in pictures if (frame := self._frame(picture)) is not None]
 
-    def _frame(self, ticket: int, picture: Surface) -> Frame | None:
-        timing = self._tickets.take(ticket)
+    def _frame(self, picture: Surface) -> Frame | None:
+        timing = self._tickets.take_next()
         if timing is not None and not timing.shown:
             return None
         self._decoded_any = True

@@ -84,8 +84,8 @@ class NvdecSession:
                 f"cuda:{gpu.index}: NVDEC does not open: {_first_line(error)}; see `vrseg doctor`"
             ) from error
 
-    def decode(self, unit: bytes, ticket: int) -> list[tuple[int, Surface]]:
-        """Decode a unit; return pictures in display order, each with the ticket of the unit it was in.
+    def decode(self, unit: bytes, ticket: int) -> list[Surface]:
+        """Decode a unit; return pictures in display order. `ticket` grows from unit to unit.
 
         Raises:
             DamagedUnitError: the unit cannot be decoded.
@@ -101,7 +101,7 @@ class NvdecSession:
             self._resumes = False
         return self._pictures(packet)
 
-    def drain(self) -> list[tuple[int, Surface]]:
+    def drain(self) -> list[Surface]:
         """Return what the decoder holds back. It may go on afterwards, with a unit that begins anew.
 
         Raises: as `decode`.
@@ -117,7 +117,7 @@ class NvdecSession:
         finally:
             self._decoder = None
 
-    def _pictures(self, packet: Any) -> list[tuple[int, Surface]]:
+    def _pictures(self, packet: Any) -> list[Surface]:
         nvc = self._nvc
         try:
             decoded = self._decoder.Decode(packet)
@@ -126,7 +126,7 @@ class NvdecSession:
         except nvc.PyNvVCException as error:
             self._check_device(error)
             raise DamagedUnitError(_first_line(error), spent=False) from error
-        return [(picture.timestamp, self._kept(picture)) for picture in decoded]
+        return [self._kept(picture) for picture in decoded]
 
     def _kept(self, picture: Any) -> Surface:
         import cupy  # noqa: PLC0415 -- GPU libraries load only when a GPU is chosen

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # Pictures that never come out (hidden ones, damaged ones) would pile up. No decoder holds more pictures back than
 # sixteen and the few in its pipeline.
-_MOST_KEPT = 64
+_MOST_KEPT = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,29 +29,52 @@ class Timing:
 
 
 class Tickets:
-    """Numbers that go through the decoder in place of timestamps, which may be missing, repeated or negative."""
+    """What containers say of pictures that are inside the decoder, given out again in the order of their display.
+
+    The decoder gives pictures in display order, but not which packet each was in: PyNvVideoCodec 2.2 sorts the
+    timestamps that it was given and deals them out to the pictures that come (seen on hardware: numbers in decoding
+    order came back in that order, on pictures in display order). So the picture that comes next is taken to be the one
+    with the earliest time.
+    """
 
     def __init__(self) -> None:
-        self._kept: dict[int, Timing] = {}
+        self._kept: dict[int, tuple[int, Timing]] = {}
+        """By number: what display is ordered by, and the timing."""
         self._last = 0
+        self._last_time = 0
 
     def give(self, packet: av.Packet[Any]) -> int:
-        """Note what the container says of `packet`; return its number, from 1."""
+        """Note what the container says of `packet`; return a number for it, from 1."""
         self._last += 1
-        self._kept[self._last] = Timing(
+        # Without any time the order of decoding is all that is known.
+        known = packet.pts if packet.pts is not None else packet.dts
+        self._last_time = self._last_time + 1 if known is None else known
+        timing = Timing(
             pts=packet.pts,
             dts=packet.dts,
             duration=packet.duration or 0,
             time_base=packet.time_base,
             shown=not packet.is_discard,
         )
+        self._kept[self._last] = (self._last_time, timing)
         if len(self._kept) > _MOST_KEPT:
-            del self._kept[next(iter(self._kept))]
+            self.take_next()
         return self._last
 
-    def take(self, ticket: int) -> Timing | None:
-        """Return what was noted under a number, once."""
-        return self._kept.pop(ticket, None)
+    def take_next(self) -> Timing | None:
+        """Return what was noted of the picture that is displayed next, once."""
+        if not self._kept:
+            return None
+        number = min(self._kept, key=lambda one: (self._kept[one][0], one))
+        return self._kept.pop(number)[1]
+
+    def forget(self, number: int) -> None:
+        """Its picture will not come: the packet was damaged."""
+        self._kept.pop(number, None)
+
+    def forget_all(self) -> None:
+        """No picture will come of what was given so far."""
+        self._kept.clear()
 
 
 class PtsClock:

@@ -39,7 +39,7 @@ class Pool:
         self._kind: Kind = kind
         self._limit = limit
         self._free: list[Block] = []
-        self._returned = threading.Condition(threading.Lock())
+        self._returned = threading.Condition()  # over an RLock: a collection within may give back a lease
         self._closed = False
 
     def lend(self, stream: cupy.cuda.Stream | None = None) -> Lease:
