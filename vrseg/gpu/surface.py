@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 SurfaceFormat: TypeAlias = Literal["nv12", "p016"]
 Matrix: TypeAlias = Literal["bt601", "bt709", "bt2020"]
+ChromaSiting: TypeAlias = Literal["left", "center", "top-left"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -29,6 +30,9 @@ class Surface:
     """`p016` has 16 bits per sample, the value in the high ones."""
     matrix: Matrix
     full_range: bool
+    siting: ChromaSiting = "left"
+    """Where a chroma sample lies among its four of luma. `left`, half way down, is what H.264 and HEVC mean when they
+    say nothing; FFmpeg takes VP9, JPEG and untagged AV1 for `center`."""
     ready: cupy.cuda.Event = field(repr=False)
     """Reached when the picture is complete."""
 

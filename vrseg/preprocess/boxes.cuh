@@ -1,12 +1,12 @@
 // The mean of a box of a plane: the whole of the resizing. Included by preprocess.cu, which says what a Slot is.
 
-// The part of an axis, in samples, that a pixel is the mean of. It is moved into the plane where it would reach beyond:
-// there the outermost sample is all that it sees.
+// The part of an axis, in samples, that a pixel is the mean of. It never starts outside the plane; what of it lies
+// beyond the end is as the last sample.
 struct Box {
     float start, end, inverse_width, offset;
 
     __device__ __forceinline__ Box(const Axis& axis, int pixel, int size) {
-        start = fmaxf(fminf((float)pixel * axis.ratio + axis.start, (float)size - axis.width), 0.0f);
+        start = fmaxf(fminf((float)pixel * axis.ratio + axis.start, (float)(size - 1)), 0.0f);
         end = start + axis.width;
         inverse_width = axis.inverse_width;
         offset = -start * inverse_width;
@@ -18,14 +18,16 @@ struct Box {
 };
 
 // Weights of the samples from `first` on, two to a word. Rounded so that the sum over a box is ONE.
-template <int WORDS>
+// REST: no more will follow, and the last one takes what is left.
+template <bool REST, int WORDS>
 __device__ __forceinline__ void weigh(const Box& box, int first, u32 (&weights)[WORDS]) {
     const float from = (float)first;
     int before = __float2int_rn(ONE * box.share_before(from));
 #pragma unroll
     for (int i = 0; i < WORDS; ++i) {
         const int middle = __float2int_rn(ONE * box.share_before(from + (float)(2 * i + 1)));
-        const int after = __float2int_rn(ONE * box.share_before(from + (float)(2 * i + 2)));
+        const bool rest = REST && i == WORDS - 1;
+        const int after = rest ? (int)ONE : __float2int_rn(ONE * box.share_before(from + (float)(2 * i + 2)));
         weights[i] = (u32)(middle - before) | (u32)(after - middle) << 16;
         before = after;
     }
@@ -107,15 +109,17 @@ template <typename Plane, int ROUNDS> struct View {
     __device__ __forceinline__ View(const Slot& slot, int left)
         : slot(slot), width(slot.picture.width / Plane::SHRUNK), height(slot.picture.height / Plane::SHRUNK),
           left(left), summed(-1) {
-        if constexpr (ROUNDS > 0) {
 #pragma unroll
-            for (int column = 0; column < COLUMNS; ++column) {
+        for (int column = 0; column < COLUMNS; ++column) {
+            sums[column] = {};
+            if constexpr (ROUNDS > 0) {
                 const Box box = columns(column);
                 const int on_word = __float2int_rd(box.start) & -max(4 / Plane::TAP_BYTES, 1);
                 const int first = min(on_word, width - ROUNDS * Plane::TAPS);
                 start[column] = first * Plane::TAP_BYTES;
 #pragma unroll
-                for (int i = 0; i < ROUNDS; ++i) weigh(box, first + i * Plane::TAPS, weights[column][i]);
+                for (int i = 0; i < ROUNDS - 1; ++i) weigh<false>(box, first + i * Plane::TAPS, weights[column][i]);
+                weigh<true>(box, first + (ROUNDS - 1) * Plane::TAPS, weights[column][ROUNDS - 1]);
             }
         }
     }
@@ -157,6 +161,8 @@ template <typename Plane, int ROUNDS> struct View {
                 before = after;
             }
         }
+#pragma unroll
+        for (int column = 0; column < COLUMNS; ++column) add(means[column], 1.0f - before, sums[column]);
         summed = last;
     }
 
@@ -179,7 +185,7 @@ template <typename Plane, int ROUNDS> struct View {
 
     __device__ __forceinline__ Sum sum_in_rounds(int row, const Box& box) const {
         const u64 from = Plane::address(slot) + (u32)(row * slot.picture.pitch);
-        const int last_pair = slot.picture.pitch - 2;
+        const int last_low = slot.picture.pitch - max(Plane::TAP_BYTES, 2), last_high = slot.picture.pitch - 2;
         Sum sum = {};
         const int on_pair = __float2int_rd(box.start) & -(2 / min(Plane::TAP_BYTES, 2));
         for (int first = on_pair; (float)first < box.end; first += Plane::TAPS) {
@@ -187,10 +193,10 @@ template <typename Plane, int ROUNDS> struct View {
 #pragma unroll
             for (int i = 0; i < WORDS; ++i) {
                 const int at = first * Plane::TAP_BYTES + 4 * i;
-                const u32 low = __ldg((const u16*)(from + min(at, last_pair)));
-                words[i] = low | (u32)__ldg((const u16*)(from + min(at + 2, last_pair))) << 16;
+                const u32 low = __ldg((const u16*)(from + min(at, last_low)));
+                words[i] = low | (u32)__ldg((const u16*)(from + min(at + 2, last_high))) << 16;
             }
-            weigh(box, first, weights);
+            weigh<false>(box, first, weights);
             add(sum, 1.0f, Plane::sum(words, weights));
         }
         return sum;

@@ -189,14 +189,17 @@ def _slot(surface: Surface, placement: Placement, target: InputSpec, address: in
         270: ((height, width), (height - bottom, left, height - top, right), ((height - 1) * y, -y, x)),
     }[placement.rotation_deg]
     ratio_x, ratio_y = surface.width / (box[2] - box[0]), surface.height / (box[3] - box[1])
-    axes = (_axis(ratio_x), _axis(ratio_y), _axis(ratio_x / 2), _axis(ratio_y / 2))
+    # A chroma sample lies in the middle between two of luma, or a quarter of its own width before that.
+    shift_x = 0.0 if surface.siting == "center" else 0.25
+    shift_y = 0.25 if surface.siting == "top-left" else 0.0
+    axes = (_axis(ratio_x), _axis(ratio_y), _axis(ratio_x / 2, shift_x), _axis(ratio_y / 2, shift_y))
     return (picture_fields(surface), address, *size, *box, *steps, *axes)
 
 
-def _axis(ratio: float) -> tuple[float, ...]:
+def _axis(ratio: float, shift: float = 0.0) -> tuple[float, ...]:
     """Return the fields of AXIS: a box is as wide as a pixel of the tensor, but never less than a sample."""
     width = max(ratio, 1.0)
-    return ratio, (ratio - width) / 2, width, 1 / width
+    return ratio, (ratio - width) / 2 + shift, width, 1 / width
 
 
 def _is_common(surface: Surface, slot: np.void) -> bool:
