@@ -94,11 +94,11 @@ def packets_of(path: Path, frames: int) -> tuple[FileSource, list[Packet]]:
 
 def annex_b(packets: list[Packet]) -> list[bytes]:
     """Return the packets as NVDEC takes them."""
-    from av.bitstream import BitStreamFilterContext
+    from vrseg.decode.bitstream import ByteStream
 
-    stream = packets[0].payload.stream
-    context = BitStreamFilterContext(f"{stream.codec_context.name}_mp4toannexb", stream)
-    return [bytes(out) for packet in packets for out in context.filter(packet.payload)]
+    context = packets[0].payload.stream.codec_context
+    convert = ByteStream(context.name, context.extradata or b"").convert
+    return [convert(packet.payload, entry=packet.payload.is_keyframe) for packet in packets]
 
 
 def bare_decode(units: list[bytes], codec: str, repeats: int) -> int:

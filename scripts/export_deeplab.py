@@ -21,6 +21,7 @@ classes: [{name: background, background: true}, CLASSES]
 
 def main() -> None:
     """Export."""
+    import onnx
     import torch
     from torchvision.models.segmentation import deeplabv3_resnet50
 
@@ -52,6 +53,12 @@ def main() -> None:
         opset_version=17,
         dynamo=False,
     )
+    model = onnx.load(asked.out)
+    batch, *sizes = model.graph.output[0].type.tensor_type.shape.dim
+    batch.dim_param = "batch"
+    for known, size in zip((21, asked.size, asked.size), sizes, strict=True):
+        size.dim_value = known
+    onnx.save(model, asked.out)
     classes = ", ".join(f"class{number}" for number in range(1, 21))
     asked.out.with_suffix(".yaml").write_text(DESCRIPTION.replace("CLASSES", classes))
 

@@ -13,6 +13,7 @@ from vrseg.assembly import backoff_of, credits_for, is_live, model_stages, queue
 from vrseg.backend.choose import choose_backend
 from vrseg.config.load import redacted
 from vrseg.errors import ConfigError, DeviceError, ModelError, StreamLostError, TransientError, VrsegError
+from vrseg.gpu.nvml import GpuSampler
 from vrseg.models.load import load_spec
 from vrseg.pipeline.backoff import wait_or_stop
 from vrseg.pipeline.ledger import Ledger
@@ -21,6 +22,7 @@ from vrseg.pipeline.stream import run_stream
 from vrseg.server.app import Site, serve_http
 from vrseg.signals import drain_on_signals
 from vrseg.telemetry.collector import PipelineCollector
+from vrseg.telemetry.gpu import GpuCollector
 from vrseg.telemetry.metrics import Metrics
 from vrseg.telemetry.recorder import SAMPLE_INTERVAL_S, Recorder
 from vrseg.version import __version__
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
     from vrseg.backend.backend import Backend
     from vrseg.config.schema import Config
+    from vrseg.gpu.device import Gpu
     from vrseg.models.spec import ModelSpec
     from vrseg.pipeline.stream import StreamStages
     from vrseg.stage import ResultSink
@@ -100,8 +103,19 @@ class Running:
         for ledger in self.ledgers.values():
             self.recorder.add_stream(ledger)
         self.registry.register(PipelineCollector(self.recorder))
+        self.gpu_sampler = self._watch_gpu(plan.backend.gpu)
         self.metrics.build_info.labels(__version__, plan.backend.device).set(1)
         self.metrics.reload_successful.set(1)
+
+    def _watch_gpu(self, gpu: Gpu | None) -> GpuSampler | None:
+        if gpu is None:
+            return None
+        sampler = GpuSampler(gpu)
+        counts = gpu.counts
+        self.registry.register(
+            GpuCollector(str(gpu.index), lambda: sampler.latest, counts.snapshot, counts.encoder_fallbacks)
+        )
+        return sampler
 
     def _ledger(self, stream: str) -> Ledger:
         section = self.plan.config.streams[stream]
@@ -151,6 +165,8 @@ async def run_daemon(
 @asynccontextmanager
 async def models_at_work(running: Running) -> AsyncIterator[None]:
     """Load all models, serve with them inside the block, and let them finish after it."""
+    if running.gpu_sampler is not None:
+        running.gpu_sampler.open()
     try:
         async with asyncio.TaskGroup() as group:
             sampler = group.create_task(_sample(running.recorder))
@@ -167,6 +183,9 @@ async def models_at_work(running: Running) -> AsyncIterator[None]:
                 sampler.cancel()
     except* VrsegError as group_error:
         raise first_error(group_error) from group_error
+    finally:
+        if running.gpu_sampler is not None:
+            running.gpu_sampler.close()
 
 
 async def run_streams(running: Running) -> list[VrsegError]:
@@ -196,7 +215,9 @@ async def keep_stream(running: Running, name: str) -> VrsegError | None:
         if error is None or (running.stop.is_set() and isinstance(error, TransientError)):
             recorder.stream_state(name, "ended")
             return None
-        beyond_help = isinstance(error, (ConfigError, ModelError, DeviceError, StreamLostError))
+        if isinstance(error, DeviceError):
+            raise error  # nothing else will work on this device either: the process ends, for a clean one to begin
+        beyond_help = isinstance(error, (ConfigError, ModelError, StreamLostError))
         if beyond_help or not live or running.stop.is_set():
             recorder.stream_state(name, "failed", str(error))
             return error

@@ -3,21 +3,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 from plugins.painted import device_result, drawn_on_gpu, on_gpu, surface_of
 from plugins.to_draw import CLASSES, CROWD, VIEWS, frame_like, noise, person, person_and_dog
 
 from vrseg.errors import ConfigError
-from vrseg.gpu.device import open_gpu
-from vrseg.gpu.kernels import Kernels
-from vrseg.gpu.memory import elapsed_s, recorded, wait_for
 from vrseg.models.spec import ResolvedClass
 from vrseg.render.cuda import Paint, PaintStyle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from vrseg.config.schema import View
     from vrseg.frame import Result
     from vrseg.gpu.device import Gpu
@@ -119,39 +113,6 @@ def test_closing_gives_all_memory_back_but_for_pictures_still_held(any_gpu: Gpu)
     assert any_gpu.counts.snapshot().device_bytes - before == len(VIEWS) * 64 * 48 * 3 // 2
     del pictures
     assert any_gpu.counts.snapshot().device_bytes == before
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("several", [False, True])
-def test_eight_pictures_are_painted_in_a_thirtieth_of_what_a_network_takes(
-    view: View, monkeypatch: pytest.MonkeyPatch, *, several: bool
-) -> None:
-    """DeepLabV3 takes 8.3 ms for a batch of 8 on an H200."""
-    gpu = open_gpu()
-    result = noise(20, 1) if several else person(512, 512)
-    if several:
-        result = replace(result, scores=np.kron(result.scores, np.ones((1, 11, 6), np.uint8)))
-    batches = Batches(gpu, {"door": style(view)})
-    source = surface_of(gpu, frame_like(1920, 1080).picture)
-    frames = [replace(frame_like(64, 48), picture=source) for _ in range(8)]
-    found = [device_result(gpu, result) for _ in frames]
-    batches.paint.enqueue(frames, found, batches.stream)
-    launches: list[Callable[[], None]] = []
-    launch = Kernels.launch
-    monkeypatch.setattr(Kernels, "launch", lambda *given: launches.append(lambda: launch(*given)))
-    pictures = batches.paint.enqueue(frames, found, batches.stream)
-    rounds = 50
-    begun = recorded(batches.stream, timed=True)
-    for _ in range(rounds):
-        for one in launches:
-            one()
-    done = recorded(batches.stream, timed=True)
-    wait_for(gpu, done)
-    batch_us = elapsed_s(begun, done) / rounds * 1e6
-    print(f"{view}, {len(result.class_ids)} classes: {batch_us:.0f} us for {len(pictures)} pictures of 1080p")  # noqa: T201 -- for who tunes the kernels
-    assert batch_us < 280
-    batches.paint.close()
 
 
 def test_streams_that_come_and_go_leave_nothing_behind(gpu_on_cpu: Gpu) -> None:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vrseg.backend.backend import Backend, ModelWork, ViewStyle
+from vrseg.config.places import cache_folder
 from vrseg.decode.choose import CudaDecoder
 from vrseg.encode.choose import make_cuda_encoder, name_cuda_encoder
 from vrseg.gpu.device import open_gpu
@@ -13,6 +14,8 @@ from vrseg.gpu.guard import Guarded
 from vrseg.gpu.lane import Lane
 from vrseg.gpu.timing import Timed
 from vrseg.infer.choose_cuda import cuda_engine_name, make_cuda_engine
+from vrseg.infer.gate import compare_foreseeing
+from vrseg.models.convert import as_fp16
 from vrseg.postprocess.cuda import make_cuda_head
 from vrseg.preprocess.cuda import CudaPreprocess
 from vrseg.render.cuda import Paint, PaintStyle
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vrseg.config.schema import Model
-    from vrseg.encode.nvenc_sessions import Reason
     from vrseg.encode.settings import EncodeSettings
     from vrseg.gpu.device import Gpu
     from vrseg.models.spec import ModelSpec
@@ -64,6 +66,8 @@ def _make_model(
     styles: Mapping[str, ViewStyle],
     host_results: bool,
 ) -> ModelWork:
+    if model.precision == "fp16":
+        spec = as_fp16(spec, cache_folder() / "fp16", compare_foreseeing)
     lane = Lane(gpu, spec, max_batch=max_batch)
     paint = None
     if styles:
@@ -82,7 +86,4 @@ def _make_model(
 
 
 def _make_encoder(gpu: Gpu, settings: EncodeSettings) -> Encode:
-    def count(_reason: Reason) -> None:
-        gpu.counts.add(encoder_fallbacks=1)
-
-    return Guarded(make_cuda_encoder(settings, gpu, count), "encoder")
+    return Guarded(make_cuda_encoder(settings, gpu, gpu.counts.encoder_fell_back), "encoder")

@@ -14,8 +14,8 @@ from vrseg.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-COMMANDS = ("run", "process", "demo", "check", "probe", "doctor", "bench", "schema")
-"""Each is a function in a module of its name."""
+COMMANDS = ("run", "process", "demo", "check", "probe", "doctor", "bench", "models", "schema")
+"""Each is a function in a module of its name; or, of commands of its own, a Typer."""
 
 
 def make_app(commands: Iterable[str]) -> typer.Typer:
@@ -29,7 +29,11 @@ def make_app(commands: Iterable[str]) -> typer.Typer:
     )
     app.callback()(options)
     for name in commands:
-        app.command(name)(getattr(import_module(f"vrseg.cli.{name}"), name))
+        command = getattr(import_module(f"vrseg.cli.{name}"), name)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
     return app
 
 

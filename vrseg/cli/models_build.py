@@ -16,7 +16,7 @@ from vrseg.config.places import cache_folder
 from vrseg.config.schema import Model
 from vrseg.errors import ConfigError
 from vrseg.gpu.device import open_gpu
-from vrseg.infer.gate import compare
+from vrseg.infer.gate import compare_foreseeing
 from vrseg.models.background_build import BackgroundBuild
 from vrseg.models.build_request import BuildRequest, Card
 from vrseg.models.convert import as_fp16
@@ -94,7 +94,7 @@ def _spec(model: str, description: Path | None, precision: str, max_batch: int) 
     section = build_section(Model, {**fields, "batch": {"max_size": max_batch}})
     path = model_path(section, Path.cwd())
     spec = load_spec(path.stem, section, Path.cwd())
-    return as_fp16(spec, cache_folder() / "fp16", compare) if precision == "fp16" else spec
+    return as_fp16(spec, cache_folder() / "fp16", compare_foreseeing) if precision == "fp16" else spec
 
 
 def _card(device: int, compute_capability: str | None) -> Card:

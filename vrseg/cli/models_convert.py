@@ -14,7 +14,7 @@ from vrseg.config.build import build as build_section
 from vrseg.config.schema import Model
 from vrseg.decode.cpu import PyavDecoder
 from vrseg.errors import ConfigError, MediaError
-from vrseg.infer.gate import compare
+from vrseg.infer.gate import compare_foreseeing
 from vrseg.models.convert import convert as convert_model
 from vrseg.models.convert import read_fp32, write
 from vrseg.models.load import load_spec, model_path
@@ -58,7 +58,7 @@ def convert(
     read_fp32(path)
     spec = load_spec(path.stem, section, Path.cwd())
     source: Source = SyntheticSource(_SCENES) if frames is None else FileSource(str(frames))
-    conversion = convert_model(spec, compare, _pictures(spec, source))
+    conversion = convert_model(spec, compare_foreseeing, _pictures(spec, source))
     write(conversion, output)
     _describe(path.with_suffix(".yaml") if description is None else description, output.with_suffix(".yaml"))
     _print(conversion, output)

@@ -12,10 +12,10 @@ from vrseg.decode.appearance import AppearanceReader
 from vrseg.decode.bitstream import CODECS, ByteStream, DamagedUnitError
 from vrseg.decode.capabilities import codec_name
 from vrseg.decode.nvdec import NvdecSession
-from vrseg.decode.surfaces import SurfacePool
 from vrseg.decode.timing import PtsClock, Tickets
 from vrseg.errors import MediaError
 from vrseg.frame import Frame, Packet
+from vrseg.gpu.surface_pool import SurfacePool
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from vrseg.decode.appearance import Appearance
     from vrseg.decode.bitstream import Codec
-    from vrseg.decode.surfaces import SurfacePool
     from vrseg.gpu.device import Gpu
     from vrseg.gpu.surface import SurfaceFormat
+    from vrseg.gpu.surface_pool import SurfacePool
 
 _HEALTHY = (0, 600)  # cudaSuccess, cudaErrorNotReady
 

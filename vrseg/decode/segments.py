@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from vrseg.decode.bitstream import Codec
-    from vrseg.decode.surfaces import SurfacePool
     from vrseg.frame import Frame, Packet
     from vrseg.gpu.device import Gpu
+    from vrseg.gpu.surface_pool import SurfacePool
     from vrseg.stage import Decode
 
 # Of pictures that were read or decoded ahead of the one that is wanted next.
@@ -154,7 +154,7 @@ class SegmentedDecoder:
     def _nvdec(self) -> MakeInner:
         from vrseg.decode.appearance import AppearanceReader  # noqa: PLC0415 -- only where lanes decode in hardware
         from vrseg.decode.cuda import NvdecDecoder  # noqa: PLC0415 -- as above
-        from vrseg.decode.surfaces import SurfacePool  # noqa: PLC0415 -- as above
+        from vrseg.gpu.surface_pool import SurfacePool  # noqa: PLC0415 -- as above
 
         assert self._gpu is not None  # noqa: S101 -- said in the constructor
         gpu, surfaces, appearances = self._gpu, SurfacePool(self._gpu, self._stream), AppearanceReader()

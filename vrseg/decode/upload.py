@@ -10,10 +10,10 @@ import av.error
 from vrseg.av_errors import describe
 from vrseg.decode.cpu import PyavDecoder
 from vrseg.decode.layout import SurfaceLayout
-from vrseg.decode.surfaces import SurfacePool
 from vrseg.errors import MediaError
 from vrseg.gpu.memory import Pool, host_view, recorded, wait_for
 from vrseg.gpu.surface import Surface, surface_bytes
+from vrseg.gpu.surface_pool import SurfacePool
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from dataclasses import dataclass, fields
 
 
@@ -36,12 +37,23 @@ class Counts:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._totals = dict.fromkeys((one.name for one in fields(CountsSnapshot)), 0)
+        self._fallbacks: Counter[str] = Counter()
 
     def add(self, **amounts: int) -> None:
         """Add to the counters of these names, which are those of `CountsSnapshot`."""
         with self._lock:
             for name, amount in amounts.items():
                 self._totals[name] += amount
+
+    def encoder_fell_back(self, reason: str) -> None:
+        """An output is encoded in software, for want of the GPU's encoder."""
+        with self._lock:
+            self._fallbacks[reason] += 1
+
+    def encoder_fallbacks(self) -> dict[str, int]:
+        """Outputs that fell back so far, by reason."""
+        with self._lock:
+            return dict(self._fallbacks)
 
     def snapshot(self) -> CountsSnapshot:
         """Read all counters at one moment."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # Other pictures may reach further than those tried: half of the range is left to them.
 _SAFE = LARGEST / 2
-_FORMAT = 1
+_FORMAT = 2
 """Of converted files: a new number makes old ones be converted again."""
 
 
@@ -47,7 +47,7 @@ class Judgement(Protocol):
 
 
 class Judge(Protocol):
-    """Compares the outputs of the same pictures in FP32 and in FP16; `vrseg.infer.gate.compare` is one."""
+    """Compares the outputs of the same pictures in FP32 and in FP16; `vrseg.infer.gate.compare_foreseeing` is one."""
 
     def __call__(self, spec: ModelSpec, exact: list[Array], coarse: list[Array], /) -> Judgement:
         """Tell whether the model still says the same."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vrseg.decode.surfaces import SurfacePool
 from vrseg.errors import ConfigError
 from vrseg.gpu.memory import recorded
+from vrseg.gpu.surface_pool import SurfacePool
 from vrseg.render.canvas import Canvas, PaintStyle
 from vrseg.render.labels_cuda import LabelPainter
 from vrseg.render.painting import MAX_CLASSES, MAX_FRAMES, VIEWS
