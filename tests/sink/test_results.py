@@ -119,6 +119,14 @@ def test_a_job_that_fails_leaves_no_results(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_job_without_a_frame_leaves_no_results(tmp_path: Path) -> None:
+    sink = JsonLinesSink(tmp_path / "r.jsonl", whole=True)
+    sink.open()
+    sink.flush()
+    sink.close()
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_daemon_appends_and_readers_see_lines_soon(tmp_path: Path) -> None:
     path = tmp_path / "new" / "r.jsonl"
     for _ in range(2):

@@ -42,8 +42,8 @@ class JsonLinesSink:
         class_names: in the order of class ids.
         background_ids: classes that are nothing.
         masks: whether to write masks.
-        whole: True writes beside the name and renames in `flush`; `close` without `flush` leaves nothing. False appends
-            to the file as frames come.
+        whole: True writes beside the name and renames in `flush`, if there was a frame; `close` without `flush` leaves
+            nothing. False appends to the file as frames come.
 
     Raises:
         ConfigError: from `open`, the file cannot be made.
@@ -86,7 +86,7 @@ class JsonLinesSink:
 
     def flush(self) -> Iterable[Never]:
         self._write("", now=True)
-        if self._part is not None and self._path is not None:
+        if self._part is not None and self._path is not None and self._file is not None and self._file.tell():
             self._close_file()
             try:
                 self._part.replace(self._path)
