@@ -9,12 +9,10 @@ import av.error
 
 from vrseg.address import local_path
 from vrseg.errors import ConfigError, SourceEndedError
-from vrseg.source.container import choose_video, describe, open_container
-from vrseg.source.live import LiveReader, Opening
+from vrseg.source.connection import LiveConnection, Opening
+from vrseg.source.container import open_container
 
 if TYPE_CHECKING:
-    from av.container import InputContainer
-
     from vrseg.frame import Packet, SourceInfo
 
 # What may follow the `?` of an address, and FFmpeg's name for it.
@@ -36,14 +34,13 @@ class CameraSource:
         self._uri = uri
         self._open_timeout_s = open_timeout_s
         self._stall_timeout_s = stall_timeout_s
-        self._container: InputContainer | None = None
-        self._reader: LiveReader | None = None
+        self._connection = LiveConnection(uri, stall_timeout_s=stall_timeout_s)
 
     def open(self) -> SourceInfo:
         device, options = _device_and_options(self._uri)
         opening = Opening(self._uri, self._open_timeout_s)
         try:
-            self._container = open_container(
+            container = open_container(
                 device,
                 shown=self._uri,
                 format_name="video4linux2",
@@ -52,23 +49,16 @@ class CameraSource:
             )
         except av.error.FFmpegError as error:
             raise opening.error(error) from error
-        video = choose_video(self._container, self._uri)
-        self._reader = LiveReader(self._container, video, shown=self._uri, stall_timeout_s=self._stall_timeout_s)
-        return describe(self._container, video)
+        return self._connection.begin(container)
 
     def read(self) -> list[Packet]:
-        if self._reader is None:
-            return []
-        packets = self._reader.read()
+        packets = self._connection.read()
         if not packets:
             raise SourceEndedError(f"{self._uri}: the camera stopped; plug it in again")
         return packets
 
     def close(self) -> None:
-        self._reader = None
-        if self._container is not None:
-            self._container.close()
-            self._container = None
+        self._connection.close()
 
 
 def _device_and_options(uri: str) -> tuple[str, dict[str, str]]:

@@ -14,10 +14,11 @@ from vrseg.address import local_path, redact, scheme_of
 from vrseg.av_errors import source_error
 from vrseg.config.schema import SourceSection
 from vrseg.orientation import clockwise_deg
+from vrseg.source.connection import Opening
 from vrseg.source.container import choose_video, demuxed, describe, open_container
 from vrseg.source.file import check_readable
 from vrseg.source.images import is_images
-from vrseg.source.live import Opening, network_options
+from vrseg.source.live import network_options
 from vrseg.source.open import make_source
 
 if TYPE_CHECKING:

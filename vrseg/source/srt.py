@@ -14,12 +14,10 @@ import av.error
 
 from vrseg.address import redact
 from vrseg.errors import ConfigError, SourceEndedError
-from vrseg.source.container import choose_video, describe, open_container
-from vrseg.source.live import ANALYSE_US, LiveReader, Opening
+from vrseg.source.connection import ANALYSE_US, LiveConnection, Opening
+from vrseg.source.container import open_container
 
 if TYPE_CHECKING:
-    from av.container import InputContainer
-
     from vrseg.frame import Packet, SourceInfo
 
 _GRACE_S = 0.05
@@ -98,8 +96,7 @@ class SrtSource:
         self._open_timeout_s = open_timeout_s
         self._stall_timeout_s = stall_timeout_s
         self._pipe: FfmpegPipe | None = None
-        self._container: InputContainer | None = None
-        self._reader: LiveReader | None = None
+        self._connection = LiveConnection(uri, stall_timeout_s=stall_timeout_s)
 
     def open(self) -> SourceInfo:
         program = shutil.which("ffmpeg")
@@ -112,31 +109,23 @@ class SrtSource:
         self._pipe.deadline_s = opening.deadline_s + _GRACE_S
         self._pipe.start()
         try:
-            self._container = open_container(
-                self._pipe, shown=redact(self._uri), format_name="mpegts", options=_OPTIONS
-            )
+            container = open_container(self._pipe, shown=redact(self._uri), format_name="mpegts", options=_OPTIONS)
         except av.error.FFmpegError as error:
             raise opening.error(error, self._pipe.complaint()) from error
-        shown = redact(self._uri)
-        video = choose_video(self._container, shown)
-        self._reader = LiveReader(self._container, video, shown=shown, stall_timeout_s=self._stall_timeout_s)
-        return describe(self._container, video)
+        return self._connection.begin(container)
 
     def read(self) -> list[Packet]:
-        if self._reader is None or self._pipe is None:
+        if self._pipe is None:
             return []
-        # A little later than the reader's own deadline, so that it finds that one passed.
+        # A little later than the connection's own deadline, so that it finds that one passed.
         self._pipe.deadline_s = time.monotonic() + (self._stall_timeout_s or math.inf) + _GRACE_S
-        packets = self._reader.read()
+        packets = self._connection.read()
         if not packets:
             raise SourceEndedError(f"{redact(self._uri)}: {self._pipe.complaint() or 'the stream ended'}")
         return packets
 
     def close(self) -> None:
-        self._reader = None
-        if self._container is not None:
-            self._container.close()
-            self._container = None
+        self._connection.close()
         if self._pipe is not None:
             self._pipe.stop()
             self._pipe = None
