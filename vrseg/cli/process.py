@@ -29,71 +29,75 @@ if TYPE_CHECKING:
 
 REFRESH_S = 0.1
 
+Input = Annotated[str, typer.Argument(metavar="INPUT", help="A video file, or a folder of images.")]
+Target = Annotated[Path, typer.Argument(metavar="OUTPUT", help="The file to write: .mp4, .mkv, .mov, .ts, .webm.")]
+ModelName = Annotated[str, typer.Option("--model", "-m", help="An ONNX file, or `demo`.")]
+View = Annotated[
+    Literal["overlay", "mask", "matte", "green", "blur", "none", "alpha-pack"],
+    typer.Option(help="What the output shows."),
+]
+Results = Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Also write boxes and classes as JSON lines.")]
+Masks = Annotated[Literal["none", "rle"], typer.Option(help="Masks in the results, as run lengths.")]
+Report = Annotated[Path | None, typer.Option(metavar="FILE.html", help="Also write a report of where the time went.")]
+Description = Annotated[
+    Path | None, typer.Option(metavar="FILE.yaml", help="The model's description, when not beside it.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Precision = Annotated[Literal["fp32", "bf16", "fp16", "int8"], typer.Option(help="What the model computes in.")]
+Engine = Annotated[
+    Literal["auto", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"], typer.Option(help="What the model runs on.")
+]
+Batch = Annotated[int, typer.Option(min=1, max=256, help="Frames per inference call at most.")]
+Codec = Annotated[Literal["h264", "hevc", "av1"], typer.Option(help="Of the output.")]
+Quality = Annotated[int | None, typer.Option(min=0, max=63, help="CRF; lower is better and larger.")]
+Preset = Annotated[str | None, typer.Option(help="The encoder's preset.")]
+Stats = Annotated[bool, typer.Option("--stats", help="Print the stage table at the end.")]
+
 
 def process(
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="A video file, or a folder of images.")],
-    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The file to write: .mp4, .mkv, .mov, .ts, .webm.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="An ONNX file, or `demo`.")],
-    view: Annotated[
-        Literal["overlay", "mask", "matte", "green", "blur", "none", "alpha-pack"],
-        typer.Option(help="What the output shows."),
-    ] = "overlay",
-    results: Annotated[
-        Path | None, typer.Option(metavar="FILE.jsonl", help="Also write boxes and classes as JSON lines.")
-    ] = None,
-    masks: Annotated[Literal["none", "rle"], typer.Option(help="Masks in the results, as run lengths.")] = "none",
-    report: Annotated[
-        Path | None, typer.Option(metavar="FILE.html", help="Also write a report of where the time went.")
-    ] = None,
-    description: Annotated[
-        Path | None, typer.Option(metavar="FILE.yaml", help="The model's description, when not beside it.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    precision: Annotated[
-        Literal["fp32", "bf16", "fp16", "int8"], typer.Option(help="What the model computes in.")
-    ] = "fp32",
-    engine: Annotated[
-        Literal["auto", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"],
-        typer.Option(help="What the model runs on."),
-    ] = "auto",
-    batch: Annotated[int, typer.Option(min=1, max=256, help="Frames per inference call at most.")] = 4,
-    codec: Annotated[Literal["h264", "hevc", "av1"], typer.Option(help="Of the output.")] = "h264",
-    quality: Annotated[int | None, typer.Option(min=0, max=63, help="CRF; lower is better and larger.")] = None,
-    preset: Annotated[str | None, typer.Option(help="The encoder's preset.")] = None,
-    stats: Annotated[bool, typer.Option("--stats", help="Print the stage table at the end.")] = False,
+    source: Input,
+    output: Target,
+    model: ModelName,
+    view: View = "overlay",
+    results: Results = None,
+    masks: Masks = "none",
+    report: Report = None,
+    description: Description = None,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    engine: Engine = "auto",
+    batch: Batch = 4,
+    codec: Codec = "h264",
+    quality: Quality = None,
+    preset: Preset = None,
+    stats: Stats = False,
 ) -> None:
     """Process one file: every frame, in order, with sound and metadata."""
+    network = {
+        "path": model,
+        "description": str(description) if description else None,
+        "precision": precision,
+        "engine": engine,
+        "batch": {"max_size": batch},
+    }
     job = Job(
         input=source,
         output=build(Output, {"uri": str(output), "codec": codec, "quality": quality, "preset": preset}),
-        model=build(
-            Model,
-            {
-                "path": model,
-                "description": str(description) if description else None,
-                "precision": precision,
-                "engine": engine,
-                "batch": {"max_size": batch},
-            },
-        ),
+        model=build(Model, network),
         view=view,
         results=build(ResultOutput, {"uri": str(results), "masks": masks}) if results else None,
         device=device,
     )
-    console = Console(stderr=True)
     if report is not None and (report.is_dir() or not report.resolve().parent.is_dir()):
         raise ConfigError(f"{report}: this is a folder, or its folder is not there; name a file")
+    console = Console(stderr=True)
     done = _run(job, console)
     console.print(_summary(done, output), soft_wrap=True, highlight=False)
     if stats:
         console.print(stage_table(done.readings))
         console.print(verdict_line(find_bottleneck(done.readings)))
     if report is not None:
-        title = f"{Path(redact(source)).name} to {output.name}"
-        try:
-            report.write_text(report_page(title, _summary(done, output), done.readings), encoding="utf-8")
-        except OSError as error:
-            raise MediaError(f"{report}: {error.strerror}; the video itself is complete") from error
+        _write_report(report, f"{Path(redact(source)).name} to {output.name}", _summary(done, output), done)
 
 
 def _run(job: Job, console: Console) -> JobReport:
@@ -145,6 +149,13 @@ async def _show_progress(progress: Progress, name: str, recorder: Recorder, ledg
             total=info.frame_count if info else None,
             speed=f"{speed:.1f} frames/s",
         )
+
+
+def _write_report(path: Path, title: str, summary: str, done: JobReport) -> None:
+    try:
+        path.write_text(report_page(title, summary, done.readings), encoding="utf-8")
+    except OSError as error:
+        raise MediaError(f"{path}: {error.strerror}; the video itself is complete") from error
 
 
 def _summary(done: JobReport, output: Path) -> str:
