@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from vrseg.config.schema import Model
     from vrseg.encode.settings import EncodeSettings
+    from vrseg.frame import Batch, Inference
     from vrseg.gpu.device import Gpu
     from vrseg.models.spec import ModelSpec
     from vrseg.stage import Decode, Encode
@@ -79,10 +80,18 @@ def _make_model(
             },
         )
     return ModelWork(
-        preprocess=Guarded(Timed(CudaPreprocess(lane), lane), f"preprocessing for {spec.name}"),
-        infer=Guarded(Timed(make_cuda_engine(lane, model), lane), f"engine of {spec.name}"),
+        preprocess=Guarded(Timed(CudaPreprocess(lane), lane, _input_begun), f"preprocessing for {spec.name}"),
+        infer=Guarded(Timed(make_cuda_engine(lane, model), lane, _output_begun), f"engine of {spec.name}"),
         postprocess=Guarded(make_cuda_head(lane, paint=paint, host_results=host_results), f"head of {spec.name}"),
     )
+
+
+def _input_begun(batch: Batch) -> Any:
+    return batch.tensor.lease.begun
+
+
+def _output_begun(inference: Inference) -> Any:
+    return next(iter(inference.outputs.values())).lease.begun
 
 
 def _make_encoder(gpu: Gpu, settings: EncodeSettings) -> Encode:

@@ -32,7 +32,7 @@ class Lane:
         self.max_batch = max_batch
         self._lock = threading.Lock()
         self._stream: cupy.cuda.Stream | None = None
-        self.inputs = Pool(gpu, "device", self.input_bytes, limit=1, name=f"{spec.name}.input")
+        self.inputs = Pool(gpu, "device", self.input_bytes, limit=1, name=f"{spec.name}.input", timed=True)
         """Lends the engine's one input buffer, (max_batch, ...)."""
 
     @property

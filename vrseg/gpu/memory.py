@@ -30,7 +30,8 @@ class Pool:
     After the first few batches it never allocates. Safe to use from several threads.
     """
 
-    def __init__(self, gpu: Gpu, kind: Kind, block_bytes: int, *, limit: int, name: str) -> None:
+    def __init__(self, gpu: Gpu, kind: Kind, block_bytes: int, *, limit: int, name: str, timed: bool = False) -> None:
+        """Store what is given. With `timed`, each lease tells when the GPU came to it: see `Lease.begun`."""
         self.name = name
         self.block_bytes = block_bytes
         self.made = 0
@@ -38,6 +39,7 @@ class Pool:
         self._gpu = gpu
         self._kind: Kind = kind
         self._limit = limit
+        self._timed = timed
         self._free: list[Block] = []
         self._returned = threading.Condition()  # over an RLock: a collection within may give back a lease
         self._closed = False
@@ -59,7 +61,8 @@ class Pool:
             else:
                 stream.wait_event(event)
         block.reads.clear()
-        return Lease(block, self._give_back)
+        begun = recorded(stream, timed=True) if self._timed and stream is not None else None
+        return Lease(block, self._give_back, begun)
 
     def close(self) -> None:
         """Free what is not lent out, and the rest as it comes back. Safe to call twice."""
@@ -125,11 +128,13 @@ class Block:
 class Lease:
     """A block on loan. It goes back with `release`, or when nobody holds the lease any more."""
 
-    __slots__ = ("_block", "_give_back", "address")
+    __slots__ = ("_block", "_give_back", "address", "begun")
 
-    def __init__(self, block: Block, give_back: Callable[[Block], None]) -> None:
+    def __init__(self, block: Block, give_back: Callable[[Block], None], begun: cupy.cuda.Event | None = None) -> None:
         self.address = block.address
         """Device pointer, or host pointer of pinned memory."""
+        self.begun = begun
+        """From pools that are timed: reached when the work of the borrower began."""
         self._block: Block | None = block
         self._give_back = give_back
 
@@ -138,8 +143,12 @@ class Lease:
 
         The next borrower comes after it, without anybody waiting. To be called after the work was enqueued.
         """
+        self.read_until(recorded(stream))
+
+    def read_until(self, event: cupy.cuda.Event) -> None:
+        """Like `read_on`, with an event that was recorded for several leases at once."""
         if self._block is not None:
-            self._block.reads.append(recorded(stream))
+            self._block.reads.append(event)
 
     def release(self) -> None:
         """Give the block back; nobody may use it any more but work announced by `read_on`. Safe to call twice."""

@@ -66,6 +66,10 @@ class Surface:
         """Promise that `stream` has all its reading of this picture enqueued; see `Lease.read_on`."""
         self.lease.read_on(stream)
 
+    def read_until(self, event: cupy.cuda.Event) -> None:
+        """Like `read_on`, with an event that was recorded for several pictures at once."""
+        self.lease.read_until(event)
+
 
 def surface_bytes(width: int, height: int, surface_format: SurfaceFormat) -> int:
     """Bytes of a picture of this size."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from vrseg.gpu.memory import elapsed_s, recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     import cupy
 
@@ -20,12 +20,17 @@ Out = TypeVar("Out")
 
 
 class Timed(Generic[In, Out]):
-    """A stage of a lane between two timed events. Implements `vrseg.stage.DeviceTimed`, a batch or two behind."""
+    """A stage of a lane and how long its work takes. Implements `vrseg.stage.DeviceTimed`, a batch or two behind.
 
-    def __init__(self, stage: Stage[In, Out], lane: Lane) -> None:
+    The time counts from when the GPU came to the block of memory that the stage was lent: before, it waited for it.
+    """
+
+    def __init__(self, stage: Stage[In, Out], lane: Lane, begun: Callable[[Out], cupy.cuda.Event | None]) -> None:
+        """Store what is given; `begun` finds the event in what the stage gives out."""
         self.device_s = 0.0
         self.lane = lane
         self._stage = stage
+        self._begun = begun
         self._stream: cupy.cuda.Stream | None = None
         self._under_way: deque[tuple[cupy.cuda.Event, cupy.cuda.Event]] = deque()
 
@@ -37,9 +42,10 @@ class Timed(Generic[In, Out]):
         assert self._stream is not None  # noqa: S101 -- `open` comes first
         while self._under_way and self._under_way[0][1].done:
             self.device_s = elapsed_s(*self._under_way.popleft())
-        begun = recorded(self._stream, timed=True)
         outputs = list(self._stage.process(item))
-        self._under_way.append((begun, recorded(self._stream, timed=True)))
+        begun = self._begun(outputs[0]) if outputs else None
+        if begun is not None:
+            self._under_way.append((begun, recorded(self._stream, timed=True)))
         return outputs
 
     def flush(self) -> Iterable[Out]:

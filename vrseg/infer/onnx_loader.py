@@ -59,7 +59,9 @@ class Loader:
 
     def new_pool(self, what: str) -> Pool:
         """Make a pool of one block for the outputs of a full batch."""
-        return Pool(self._lane.gpu, "device", self.block.size_bytes, limit=1, name=f"{self._spec.name}.{what}")
+        return Pool(
+            self._lane.gpu, "device", self.block.size_bytes, limit=1, name=f"{self._spec.name}.{what}", timed=True
+        )
 
     def load(self, size: int, variant: Mapping[str, str]) -> Program:
         """Make a program for `size` frames.

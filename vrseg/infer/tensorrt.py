@@ -84,7 +84,9 @@ class TensorRtEngine:
             self._block = self._lay_out()
             self._check_alignment()
             name = self._lane.spec.name
-            self._outputs = Pool(self._lane.gpu, "device", self._block.size_bytes, limit=1, name=f"{name}.output")
+            self._outputs = Pool(
+                self._lane.gpu, "device", self._block.size_bytes, limit=1, name=f"{name}.output", timed=True
+            )
             self._outputs.lend(self._stream).release()
         except Exception as error:
             if is_short_of_memory(error):

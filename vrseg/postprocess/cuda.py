@@ -81,13 +81,13 @@ class CudaHead:
         assert self._stream is not None  # noqa: S101 -- `open` comes first
         begun = recorded(self._stream, timed=True)
         reading = self._reader.enqueue(item, self._stream)
-        # What follows on this stream, the next inference among it, comes after the reading.
-        for output in item.outputs.values():
-            output.lease.release()
         pictures: Sequence[object | None] = (None,) * len(item.frames)
         if self._paint is not None:
             pictures = self._paint.enqueue(item.frames, reading.found, self._stream)
         done = recorded(self._stream, timed=True)
+        # Only now, so that the next inference comes after the drawing, and nobody waits for both.
+        for output in item.outputs.values():
+            output.lease.release()
         wait_for(self._lane.gpu, done)
         self.device_s = elapsed_s(begun, done)
         return [

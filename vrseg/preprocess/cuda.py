@@ -9,6 +9,7 @@ import numpy as np
 
 from vrseg.frame import Batch
 from vrseg.gpu.kernels import Kernels
+from vrseg.gpu.memory import recorded
 from vrseg.gpu.picture import PICTURE, picture_fields
 from vrseg.gpu.tensor import DeviceTensor
 from vrseg.preprocess.placement import place
@@ -98,8 +99,9 @@ class CudaPreprocess:
             surface.wait_on(stream)
         for launch in launches(surfaces, placements, target, lease.address):
             kernels.launch(launch.kernel, stream, launch.grid, launch.block, (launch.job,))
+        read = recorded(stream)
         for surface in surfaces:
-            surface.read_on(stream)
+            surface.read_until(read)
         tensor = DeviceTensor(lease=lease, shape=(len(item), *target.shape), dtype=target.dtype)
         return (Batch(frames=item, placements=placements, tensor=tensor),)
 

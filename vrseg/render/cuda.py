@@ -80,7 +80,7 @@ class Paint:
             self._views.enqueue(others, stream)
         ready = recorded(stream)
         for lease in {id(lease): lease for one in drawn.values() for lease in one.leases()}.values():
-            lease.read_on(stream)
+            lease.read_until(ready)
         return tuple(drawn[index].finished(ready) if index in drawn else None for index in range(len(frames)))
 
     def close(self) -> None:
