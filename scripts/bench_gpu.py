@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import pstats
 import statistics
 import sys
 import tempfile
@@ -18,7 +19,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpu_harness import Load, repeat_clip, run_load, stream_name, with_names, write_clip
+from gpu_harness import Load, profile_threads, repeat_clip, run_load, stream_name, with_names, write_clip
 
 from vrseg.backend.backend import ViewStyle
 from vrseg.backend.choose import choose_backend
@@ -101,8 +102,8 @@ def annex_b(packets: list[Packet]) -> list[bytes]:
     return [convert(packet.payload, entry=packet.payload.is_keyframe) for packet in packets]
 
 
-def bare_decode(units: list[bytes], codec: str, repeats: int) -> int:
-    """Decode in the barest loop that PyNvVideoCodec allows; return the number of frames."""
+def bare_decode(units: list[bytes], codec: str, repeats: int) -> tuple[int, float]:
+    """Decode in the barest loop that PyNvVideoCodec allows; return the number of frames, and the seconds it took."""
     import cupy
     import numpy as np
     import PyNvVideoCodec as nvc  # noqa: N813 -- as its own documentation calls it
@@ -112,6 +113,7 @@ def bare_decode(units: list[bytes], codec: str, repeats: int) -> int:
     kind = {"h264": nvc.cudaVideoCodec.H264, "hevc": nvc.cudaVideoCodec.HEVC}[codec]
     decoder = nvc.CreateDecoder(gpuid=0, codec=kind, cudastream=stream.ptr, usedevicememory=True)
     frames = 0
+    start_s = time.perf_counter()
     for _ in range(repeats):
         for unit in units:
             packet = nvc.PacketData()
@@ -120,33 +122,42 @@ def bare_decode(units: list[bytes], codec: str, repeats: int) -> int:
             frames += len(decoder.Decode(packet))
     frames += len(decoder.Decode(nvc.PacketData()))
     stream.synchronize()
+    passed_s = time.perf_counter() - start_s
     del decoder
-    return frames
+    return frames, passed_s
 
 
-def stage_decode(bench: Bench, packets: list[Packet], repeats: int) -> int:
-    """Decode the same with the stage, frames dropped as they come."""
+def stage_decode(bench: Bench, path: Path, repeats: int) -> tuple[int, float]:
+    """Decode the same with the stage, frames dropped as they come; return their number, and the seconds it took.
+
+    Each thread reads packets of its own before the clock runs: FFmpeg's packets and contexts belong to one thread.
+    """
+    source, packets = packets_of(path, 900)
     decoder = bench.backend.make_decoder("bench", live=False, first_index=0)
     decoder.open()
     frames = 0
+    start_s = time.perf_counter()
     for _ in range(repeats):
         for packet in packets:
             frames += sum(1 for _ in decoder.process(packet))
     frames += sum(1 for _ in decoder.flush())
     decoder.close()
-    return frames
+    passed_s = time.perf_counter() - start_s
+    source.close()
+    return frames, passed_s
 
 
-def on_threads(count: int, work: Callable[[], int]) -> float:
-    """Run `work` on so many threads; return frames per second of all together."""
-    frames: list[int] = []
-    threads = [threading.Thread(target=lambda: frames.append(work())) for _ in range(count)]
-    start_s = time.perf_counter()
+def on_threads(count: int, work: Callable[[], tuple[int, float]]) -> float:
+    """Run `work` on so many threads at once; return the sum of their frames per second."""
+    done: list[tuple[int, float]] = []
+    threads = [threading.Thread(target=lambda: done.append(work())) for _ in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return sum(frames) / (time.perf_counter() - start_s)
+    if len(done) < count:
+        raise RuntimeError("a decoder failed; see above")
+    return sum(frames / passed_s for frames, passed_s in done)
 
 
 def decode(bench: Bench) -> None:
@@ -161,7 +172,7 @@ def decode(bench: Bench) -> None:
         pairs = [
             (
                 on_threads(threads, lambda: bare_decode(units, codec, repeats)),  # noqa: B023 -- run at once
-                on_threads(threads, lambda: stage_decode(bench, packets, repeats)),  # noqa: B023 -- as above
+                on_threads(threads, lambda: stage_decode(bench, path, repeats)),  # noqa: B023 -- as above
             )
             for _ in range(ROUNDS)
         ]
@@ -249,12 +260,30 @@ def preprocess(bench: Bench) -> None:
     bench.figures["preprocess, 8 x 1080p to 512 x 512 float16"] = measure(bench.backend.gpu)
 
 
+def profile(bench: Bench) -> None:
+    """Where the CPU time of 16 streams goes, by function; slower than without the profile, so shares only."""
+    folder = bench.folder / "profile"
+    folder.mkdir(exist_ok=True)
+    profile_threads(folder)
+    load = Load(clips=(bench.long_hd(),) * 16, seconds=6, batch=8)
+    outcome = run_load(load, bench.backend, bench.work(16, 8))
+    for kind in ("source", "decode", "preprocess", "infer", "postprocess", "encode0"):
+        files = sorted(folder.glob(f"*{kind}.prof"))
+        if files:
+            print(f"## {kind}: {len(files)} threads, {outcome.frames} frames were counted")
+            table = pstats.Stats(str(files[0]))
+            for one in files[1:]:
+                table.add(str(one))
+            table.sort_stats("tottime").print_stats(16)
+
+
 SECTIONS: dict[str, Callable[[Bench], None]] = {
     "decode": decode,
     "preprocess": preprocess,
     "pipeline": pipeline,
     "file": file,
     "latency": latency,
+    "profile": profile,
 }
 
 

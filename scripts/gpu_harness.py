@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import cProfile
+import os
 import statistics
+import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -22,6 +28,7 @@ from vrseg.pipeline.ledger import Ledger
 from vrseg.pipeline.model import ModelRunner, ModelStages
 from vrseg.pipeline.outputs import OutputStages
 from vrseg.pipeline.stream import QueueRule, StreamStages, run_stream
+from vrseg.pipeline.worker import Worker
 from vrseg.source.open import make_source
 from vrseg.telemetry.logs import make_logger
 from vrseg.telemetry.metrics import Metrics
@@ -29,7 +36,6 @@ from vrseg.telemetry.recorder import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from vrseg.backend.backend import Backend, ModelWork
     from vrseg.frame import Frame
@@ -130,6 +136,8 @@ class Outcome:
     counts: dict[str, int]
     stages: dict[str, float]
     """Busy ratio by stage."""
+    thread_cpu_ms: dict[str, float]
+    """CPU time per frame by thread; those of one kind of all streams together."""
 
 
 def run_load(load: Load, backend: Backend, work: ModelWork) -> Outcome:
@@ -187,6 +195,7 @@ async def _run_load(load: Load, backend: Backend, work: ModelWork) -> Outcome:
         frames=frames,
         batches=after["batches"] - before["batches"],
         counts={name: after["counts"][name] - before["counts"][name] for name in after["counts"]},
+        thread_cpu_ms=_per_frame(before["threads"], after["threads"], frames),
         stages={one.stage: round(one.busy_ratio, 3) for one in readings.stages},
     )
 
@@ -224,9 +233,39 @@ def _moment(ledgers: list[Ledger], recorder: Recorder, backend: Backend) -> dict
         "cpu_s": time.process_time(),
         "frames": sum(ledger.delivered for ledger in ledgers),
         "mark": recorder.meter.mark(),
+        "threads": _thread_cpu_s(),
         "batches": recorder.meter.items("infer"),
         "counts": {name: getattr(counts, name) for name in counts.__slots__} if counts else {},
     }
+
+
+def _thread_cpu_s() -> Counter[str]:
+    """CPU seconds of all threads so far, by name without the stream's; those that Python did not start as `native`."""
+    names = {thread.native_id: thread.name for thread in threading.enumerate()}
+    spent: Counter[str] = Counter()
+    tick_s = 1 / os.sysconf("SC_CLK_TCK")
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):
+            fields = (task / "stat").read_text().rpartition(")")[2].split()
+            name = names.get(int(task.name), "native").rpartition(".")[2]
+            spent[name] += (int(fields[11]) + int(fields[12])) * tick_s
+    return spent
+
+
+def _per_frame(before: Counter[str], after: Counter[str], frames: int) -> dict[str, float]:
+    return {name: round(1000 * (after[name] - before[name]) / frames, 4) for name in sorted(after)}
+
+
+def profile_threads(folder: Path) -> None:
+    """Let every worker thread count its CPU time by function from now on; written to `folder` when it ends."""
+    work = Worker._work  # noqa: SLF001 -- there is no other way between a thread and its work
+
+    def profiled(self: Worker) -> None:
+        profile = cProfile.Profile(time.thread_time)
+        profile.runcall(work, self)
+        profile.dump_stats(folder / f"{self.name}.prof")
+
+    Worker._work = profiled  # type: ignore[method-assign] # noqa: SLF001 -- for this process only
 
 
 def median_of(rounds: int, measure: Any) -> float:
