@@ -9,6 +9,7 @@ model. Sections: decode, preprocess, pipeline, file, latency, software.
 from __future__ import annotations
 
 import argparse
+import cProfile
 import json
 import pstats
 import statistics
@@ -16,10 +17,11 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpu_harness import Load, profile_threads, repeat_clip, run_load, stream_name, with_names, write_clip
+from gpu_harness import Load, repeat_clip, run_load, stream_name, timed_kernels, with_names, write_clip
 
 from vrseg.backend.backend import ViewStyle
 from vrseg.backend.choose import choose_backend
@@ -31,9 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vrseg.backend.backend import Backend, ModelWork
-    from vrseg.frame import Packet
+    from vrseg.frame import Frame, Packet
 
 ROUNDS = 3
+BATCH = 8
 HD, UHD = (1920, 1080), (3840, 2160)
 
 
@@ -261,20 +264,49 @@ def preprocess(bench: Bench) -> None:
 
 
 def profile(bench: Bench) -> None:
-    """Where the CPU time of 16 streams goes, by function; slower than without the profile, so shares only."""
-    folder = bench.folder / "profile"
-    folder.mkdir(exist_ok=True)
-    profile_threads(folder)
-    load = Load(clips=(bench.long_hd(),) * 16, seconds=6, batch=8)
-    outcome = run_load(load, bench.backend, bench.work(16, 8))
-    for kind in ("source", "decode", "preprocess", "infer", "postprocess", "encode0"):
-        files = sorted(folder.glob(f"*{kind}.prof"))
-        if files:
-            print(f"## {kind}: {len(files)} threads, {outcome.frames} frames were counted")
-            table = pstats.Stats(str(files[0]))
-            for one in files[1:]:
-                table.add(str(one))
-            table.sort_stats("tottime").print_stats(16)
+    """Where the host's time goes, by function, and the GPU's, by kernel: one thread, stage after stage."""
+    source, packets = packets_of(bench.hd(), 900)
+    decoder = bench.backend.make_decoder("bench", live=False, first_index=0)
+    decoder.open()
+    frames: list[Frame] = []
+
+    def decode_all() -> None:
+        for packet in packets:
+            frames.extend(decoder.process(packet))
+            del frames[:-BATCH]
+
+    _profiled("decode, 900 packets", decode_all)
+    work = bench.work(1, BATCH)
+    stages = (work.preprocess, work.infer, work.postprocess)
+    for stage in stages:
+        stage.open()
+    held = tuple(replace(frame, stream=stream_name(0)) for frame in frames)
+
+    def run_batches(count: int = 100) -> None:
+        for _ in range(count):
+            item: Any = held
+            for stage in stages:
+                outputs = list(stage.process(item))
+                item = outputs[0]
+
+    run_batches(10)
+    with timed_kernels(bench.backend.gpu) as spent_us:
+        run_batches()
+    for name, durations in sorted(spent_us.items()):
+        print(f"{name}: {statistics.median(durations):.1f} us, {len(durations)} launches")
+    _profiled(f"100 batches of {BATCH}", run_batches)
+    for stage in (*stages, decoder):
+        stage.close()
+    source.close()
+
+
+def _profiled(title: str, work: Callable[[], None]) -> None:
+    cpu_s, wall_s = time.thread_time(), time.perf_counter()
+    work()
+    print(f"## {title}: {time.thread_time() - cpu_s:.3f} s CPU, {time.perf_counter() - wall_s:.3f} s in all")
+    counter = cProfile.Profile(time.thread_time)
+    counter.runcall(work)
+    pstats.Stats(counter).sort_stats("tottime").print_stats(28)
 
 
 SECTIONS: dict[str, Callable[[Bench], None]] = {

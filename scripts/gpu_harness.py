@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import cProfile
+import gc
 import os
 import statistics
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -22,23 +22,25 @@ from prometheus_client import CollectorRegistry
 
 from vrseg.assembly import credits_for
 from vrseg.config.schema import Reconnect, SourceSection
+from vrseg.gpu.kernels import Kernels
+from vrseg.gpu.memory import elapsed_s, recorded, wait_for
 from vrseg.pipeline.backoff import Backoff
 from vrseg.pipeline.ingest import IngestStages
 from vrseg.pipeline.ledger import Ledger
 from vrseg.pipeline.model import ModelRunner, ModelStages
 from vrseg.pipeline.outputs import OutputStages
 from vrseg.pipeline.stream import QueueRule, StreamStages, run_stream
-from vrseg.pipeline.worker import Worker
 from vrseg.source.open import make_source
 from vrseg.telemetry.logs import make_logger
 from vrseg.telemetry.metrics import Metrics
 from vrseg.telemetry.recorder import Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from vrseg.backend.backend import Backend, ModelWork
     from vrseg.frame import Frame
+    from vrseg.gpu.device import Gpu
 
 
 def write_clip(
@@ -161,10 +163,14 @@ async def _run_load(load: Load, backend: Backend, work: ModelWork) -> Outcome:
     )
     stop = asyncio.Event()
     discards = [Discard() for _ in load.clips]
-    ledgers = [Ledger(stream_name(number), credits_for(load.batch), recorder) for number in range(len(load.clips))]
+    ledgers = [
+        Ledger(stream_name(number), credits_for(load.batch, backend), recorder) for number in range(len(load.clips))
+    ]
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(model.run())
         await model.ready.wait()
+        gc.collect()
+        gc.freeze()  # as the daemon does
         async with asyncio.TaskGroup() as streams:
             for number, clip in enumerate(load.clips):
                 recorder.add_stream(ledgers[number])
@@ -256,16 +262,24 @@ def _per_frame(before: Counter[str], after: Counter[str], frames: int) -> dict[s
     return {name: round(1000 * (after[name] - before[name]) / frames, 4) for name in sorted(after)}
 
 
-def profile_threads(folder: Path) -> None:
-    """Let every worker thread count its CPU time by function from now on; written to `folder` when it ends."""
-    work = Worker._work  # noqa: SLF001 -- there is no other way between a thread and its work
+@contextlib.contextmanager
+def timed_kernels(gpu: Gpu) -> Iterator[dict[str, list[float]]]:
+    """Time each launch of a kernel of ours within the block, in microseconds of the GPU, by name."""
+    spent_us: dict[str, list[float]] = defaultdict(list)
+    launch = Kernels.launch
 
-    def profiled(self: Worker) -> None:
-        profile = cProfile.Profile(time.thread_time)
-        profile.runcall(work, self)
-        profile.dump_stats(folder / f"{self.name}.prof")
+    def timed(self: Kernels, name: str, stream: Any, *arguments: Any) -> None:
+        begun = recorded(stream, timed=True)
+        launch(self, name, stream, *arguments)
+        done = recorded(stream, timed=True)
+        wait_for(gpu, done)
+        spent_us[name].append(elapsed_s(begun, done) * 1e6)
 
-    Worker._work = profiled  # type: ignore[method-assign] # noqa: SLF001 -- for this process only
+    Kernels.launch = timed  # type: ignore[method-assign] # for this block only
+    try:
+        yield spent_us
+    finally:
+        Kernels.launch = launch  # type: ignore[method-assign] # as it was
 
 
 def median_of(rounds: int, measure: Any) -> float:

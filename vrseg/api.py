@@ -115,18 +115,19 @@ class AsyncPipeline:
         beside = None if description is None else str(description)
         section = {"path": str(model), "description": beside, "batch": batching}
         self._values = {"device": device, "models": {MODEL: section}}
-        self._room = credits_for(batch)
+        self._batch = batch
         self._submitted = 0
         self._open = False
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         running = Running(make_plan(build(Config, self._values), Path.cwd()), make_logger("text", "warning"), {})
+        room = credits_for(self._batch, running.plan.backend)
         self._recorder = running.recorder
-        self._ledger = Ledger(STREAM, self._room, running.recorder)
+        self._ledger = Ledger(STREAM, room, running.recorder)
         running.recorder.add_stream(self._ledger)
-        self._decoded: Channel[Frame] = Channel(f"{STREAM}.decoded", self._room)
-        self._done: Channel[Frame] = Channel(f"{STREAM}.done", self._room)
+        self._decoded: Channel[Frame] = Channel(f"{STREAM}.decoded", room)
+        self._done: Channel[Frame] = Channel(f"{STREAM}.done", room)
         inlet = Inlet(self._decoded, self._done, self._ledger)
         await self._stack.enter_async_context(models_at_work(running))
         self._worker = await self._stack.enter_async_context(Worker(f"{STREAM}.decode"))

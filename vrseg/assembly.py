@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from vrseg.models.spec import ModelSpec
     from vrseg.stage import Render, ResultSink
 
-# Credits for frames behind the queue of decoded frames: one batch in the model, one being gathered, and one frame each
-# for render and encode. More would only add latency and memory.
-BATCHES_UNDER_WAY = 2
+# Of the credits for frames behind the queue of decoded frames: one frame each for render and encode.
 FRAMES_BEHIND_MODEL = 2
 
 
@@ -62,9 +60,9 @@ def model_stages(
     )
 
 
-def credits_for(max_batch: int) -> int:
+def credits_for(max_batch: int, backend: Backend) -> int:
     """Frames of one stream that may be under way behind its queue of decoded frames."""
-    return BATCHES_UNDER_WAY * max_batch + FRAMES_BEHIND_MODEL
+    return backend.batches_under_way * max_batch + FRAMES_BEHIND_MODEL
 
 
 def is_live(section: Stream) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -121,7 +122,7 @@ class Running:
         section = self.plan.config.streams[stream]
         max_batch = self.models[section.model].max_batch if section.model else 1
         deadline_s = queue_rule(section, live=self.plan.live[stream]).max_age_s
-        return Ledger(stream, credits_for(max_batch), self.recorder, deadline_s=deadline_s)
+        return Ledger(stream, credits_for(max_batch, self.plan.backend), self.recorder, deadline_s=deadline_s)
 
     def not_ready(self) -> list[str]:
         """Reasons why this is not the moment to send traffic here; empty when there are none."""
@@ -175,6 +176,9 @@ async def models_at_work(running: Running) -> AsyncIterator[None]:
                 group.create_task(model.run())
             for model in running.models.values():
                 await model.ready.wait()
+            # What is here now stays: the collector need not look at it again while frames wait.
+            gc.collect()
+            gc.freeze()
             try:
                 yield
             finally:

@@ -69,5 +69,7 @@ class Backend:
     make_encoder: Callable[[EncodeSettings], Encode]
     encoder_name: Callable[[EncodeSettings], str]
     """Which encoder the settings mean here. Raises ConfigError where there is none."""
+    batches_under_way: int
+    """That keep the device busy; more would only add latency and memory."""
     gpu: Any = None
     """`vrseg.gpu.device.Gpu` of a CUDA device."""

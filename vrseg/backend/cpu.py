@@ -34,6 +34,7 @@ def cpu_backend(reason: str) -> Backend:
         make_render=_make_render,
         make_encoder=PyavEncoder,
         encoder_name=choose_encoder,
+        batches_under_way=2,  # one in the model, one being gathered
     )
 
 

@@ -48,6 +48,7 @@ def cuda_backend(index: int, reason: str) -> Backend:
         make_render=None,
         make_encoder=partial(_make_encoder, gpu),
         encoder_name=partial(name_cuda_encoder, gpu=gpu),
+        batches_under_way=4,  # one being handed on, one on the GPU, one enqueued behind it, one being gathered
         gpu=gpu,
     )
 

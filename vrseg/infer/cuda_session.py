@@ -91,8 +91,6 @@ def provider_options(device_index: int, stream_address: int, variant: Mapping[st
         "user_compute_stream": str(stream_address),
         "arena_extend_strategy": "kSameAsRequested",
         "cudnn_conv_algo_search": "EXHAUSTIVE",
-        # fp32 means fp32: with TF32's 10 bits of mantissa masks differ from those of the CPU; for speed there is fp16.
-        "use_tf32": "0",
         "cudnn_conv_use_max_workspace": "1",
         **variant,
     }

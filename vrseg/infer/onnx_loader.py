@@ -14,6 +14,7 @@ from vrseg.infer.cuda_program import Program, agree
 from vrseg.infer.cuda_session import failing_as_model, open_session
 from vrseg.infer.output_block import lay_out
 from vrseg.models.batching import free_batch
+from vrseg.models.fp16 import is_fp16
 from vrseg.models.trial import trial_tensor
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ class Loader:
         self.exact_batch = lane.spec.batch if graph is None else None
         """Frames that one run must take; None when any number will do."""
         self._source = graph or str(lane.spec.path)
+        # fp32 means fp32: with the ten bits of TF32 masks differ from those of the CPU, and for speed there is fp16.
+        # An FP16 network must not hear of it: it ran at two thirds of its speed.
+        self._exactness = {} if is_fp16(onnx.load(lane.spec.path)) else {"use_tf32": "0"}
         self._batch_name = batch_name(graph or lane.spec.path.read_bytes(), lane.spec.input.name)
         self._block: OutputBlock | None = None
         self._outputs: Pool | None = None
@@ -73,7 +77,9 @@ class Loader:
         """
         fixed = {self._batch_name: size} if self._batch_name else {}
         with failing_as_model(self._spec.path, "cannot use this model", self._stream):
-            session = open_session(self._source, self._lane.gpu, self._stream, variant=variant, fixed=fixed)
+            session = open_session(
+                self._source, self._lane.gpu, self._stream, variant={**self._exactness, **variant}, fixed=fixed
+            )
             program = Program(session, self._spec, self._lane.gpu.index, self._stream, size)
             self._bind(program)
             program.warm_up()
