@@ -90,7 +90,7 @@ class Trial:
             name, plan.config.streams[name], plan.specs["person"], plan.backend, plan.base_dir, live=plan.live[name]
         )
         stages = replace(stages, outputs=(OutputStages(encode=self.encoders[name], sinks=(self.sinks[name],)),))
-        self.ledgers[name] = Ledger(name, credits_for(model.max_batch), Ear())
+        self.ledgers[name] = Ledger(name, credits_for(model.max_batch, plan.backend), Ear())
         await run_stream(stages, model, self.ledgers[name], Ear(), running.stop)
 
 

@@ -151,8 +151,8 @@ class Sessions:
         for name, size in fixed.items():
             options.add_free_dimension_override_by_name(name, size)
         session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        self.opened.append((next(iter(fixed.values()), None), bool(variant)))
-        return Session(self, session, wrong=self.other_layout_is_wrong and bool(variant))
+        self.opened.append((next(iter(fixed.values()), None), "prefer_nhwc" in variant))
+        return Session(self, session, wrong=self.other_layout_is_wrong and "prefer_nhwc" in variant)
 
 
 class Session:
