@@ -145,7 +145,9 @@ class NvencSessions:
         reason = reason_of(str(error), free_bytes=_free_bytes())
         if reason == "limit":
             self.limit = max(1, self.open)
-        return NvencUnavailableError(reason, f"{self._name}: {_SPOKEN[reason]} ({_line(error)})")
+        # That a card has no encoder is a fact, not a fault: the driver's words would only worry.
+        words = "" if reason == "absent" else f" ({_line(error)})"
+        return NvencUnavailableError(reason, f"{self._name}: {_SPOKEN[reason]}{words}")
 
 
 @cache

@@ -31,6 +31,7 @@ _NO_LIBRARIES = (
     "ONNX Runtime's CUDA provider does not load: CUDA's or cuDNN's libraries are missing or of another version; "
     "run: pip install 'onnxruntime-gpu[cuda,cudnn]'"
 )
+_LONGEST_REASON = 400
 # What ONNX Runtime's arena, the CUDA runtime and cuDNN say when memory is short.
 _SHORT_OF_MEMORY = ("failed to allocate memory", "out of memory", "alloc_failed", "cudaerrormemoryallocation")
 
@@ -64,6 +65,8 @@ def open_session(
             "the installed ONNX Runtime is the CPU's (onnxruntime and onnxruntime-gpu share one folder, the last one "
             "installed wins); run: pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
         )
+    # Its default logger warns of a plugin that nobody asked for, at each session, on a terminal that may show a bar.
+    ort.set_default_logger_severity(_FATAL_ONLY)
     if hasattr(ort, "preload_dlls"):
         # It tells what it misses on stdout, which belongs to data.
         with contextlib.redirect_stdout(sys.stderr):
@@ -147,5 +150,7 @@ def _session_options(fixed: Mapping[str, int]) -> Any:
 
 
 def _first_line(error: BaseException) -> str:
+    """Return what matters of an error; after that ONNX Runtime goes on with its source files."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    first = lines[0] if lines else type(error).__name__
+    return first if len(first) <= _LONGEST_REASON else f"{first[:_LONGEST_REASON]}..."
