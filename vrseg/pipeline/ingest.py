@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vrseg.errors import SourceStalledError, StreamLostError, TransientError, VrsegError
 from vrseg.pipeline.backoff import Backoff, wait_or_stop
 from vrseg.pipeline.channel import Channel, ChannelClosedError
-from vrseg.pipeline.run import opened, pump
+from vrseg.pipeline.run import opened, pump_bursts
 from vrseg.pipeline.timeline import Timeline
 from vrseg.pipeline.worker import Worker
 
@@ -112,7 +112,7 @@ class Ingest:
                 inbox=packets,
                 outbox=self._decoded,
             ) as runner:
-                await pump(packets, runner, self._accept)
+                await pump_bursts(packets, runner, self._accept)
             self._tell_errors()
             guard.cancel()
         if not guard.cancelled() and (stalled := guard.result()):

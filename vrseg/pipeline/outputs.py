@@ -112,17 +112,15 @@ async def run_outputs(
                 )
             )
             writers.append(_Results(runner))
-        slots = asyncio.Semaphore(1 + ahead)
 
-        async def deliver(frame: Frame, waited_s: float) -> None:
-            ledger.deliver(frame, await _write_all(writers, frame, waited_s))
-            slots.release()
-
-        async with asyncio.TaskGroup() as group:
-            await slots.acquire()
+        async def deliver() -> None:
             async for frame in rendered:
-                group.create_task(deliver(frame, rendered.last_wait_s))
-                await slots.acquire()
+                ledger.deliver(frame, await _write_all(writers, frame, rendered.last_wait_s))
+
+        # Whoever takes a frame hands it to the threads before anybody else runs: they get the frames in order.
+        async with asyncio.TaskGroup() as group:
+            for _ in range(1 + ahead):
+                group.create_task(deliver())
         # Results first: a video appears under its name last, when nothing can fail any more.
         for writer in reversed(writers):
             await writer.finish()

@@ -41,13 +41,10 @@ class Worker:
 
     async def call(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `work` on the thread. A cancelled caller still waits: the thread may hold frames and buffers."""
-        job = self.submit(work, *args, **kwargs)
         try:
-            return await asyncio.shield(job)
+            return await self.submit(work, *args, **kwargs)
         except asyncio.CancelledError:
-            await asyncio.wait([job])
-            if not job.cancelled():
-                job.exception()  # the caller is gone: nobody else will ask for it
+            await asyncio.wait([self.submit(_nothing)])  # jobs end in order: after this one, `work` is done
             raise
 
     def submit(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
@@ -67,6 +64,10 @@ class Worker:
             os.setpriority(os.PRIO_PROCESS, thread, lower)
         while (job := self._jobs.get()) is not None:
             job()
+
+
+def _nothing() -> None:
+    pass
 
 
 def _run(loop: asyncio.AbstractEventLoop, future: asyncio.Future[R], work: Callable[[], R]) -> None:

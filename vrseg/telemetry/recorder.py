@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from vrseg.telemetry.bottleneck import Verdict, find_bottleneck
@@ -48,6 +49,12 @@ class Recorder:
         """Engine in use, by model."""
         self.meter = StageMeter()
         self._metrics = metrics
+        # What is counted for each frame: to find an instrument's child anew each time costs more than to count.
+        self._stage_duration = cache(metrics.stage_duration.labels)
+        self._stage_wait = cache(metrics.stage_wait.labels)
+        self._frames = cache(metrics.frames.labels)
+        self._last_frame = cache(metrics.last_frame.labels)
+        self._latency = cache(metrics.latency.labels)
         self._log = log
         self._start = self.meter.mark()
         self._marks: deque[Mark] = deque([self._start], maxlen=WINDOW_SAMPLES)
@@ -80,17 +87,17 @@ class Recorder:
 
     def stage_done(self, stage: StageName, waited_s: float, busy_s: float) -> None:
         self.meter.stage_done(stage, waited_s, busy_s)
-        self._metrics.stage_duration.labels(stage).observe(busy_s)
-        self._metrics.stage_wait.labels(stage).observe(waited_s)
+        self._stage_duration(stage).observe(busy_s)
+        self._stage_wait(stage).observe(waited_s)
 
     def batch_done(self, model: str, size: int, *, ok: bool) -> None:
         self._metrics.batch_size.labels(model).observe(size)
         self._metrics.inference.labels(model, self.engines.get(model, "unknown"), "ok" if ok else "failed").inc()
 
     def frame_passed(self, stream: str, stage: StageName) -> None:
-        self._metrics.frames.labels(stream, stage).inc()
+        self._frames(stream, stage).inc()
         if stage == "decode":
-            self._metrics.last_frame.labels(stream).set(time.time())
+            self._last_frame(stream).set(time.time())
 
     def frame_dropped(self, stream: str, stage: StageName, reason: str) -> None:
         self._metrics.dropped.labels(stream, stage, reason).inc()
@@ -102,8 +109,8 @@ class Recorder:
         self._log.warning("frames failed", stream=stream, stage=stage)
 
     def frame_delivered(self, stream: str, latency_s: float, *, late: bool) -> None:
-        self._metrics.frames.labels(stream, "sink").inc()
-        self._metrics.latency.labels(stream).observe(latency_s)
+        self._frames(stream, "sink").inc()
+        self._latency(stream).observe(latency_s)
         if late:
             self._metrics.deadline_misses.labels(stream).inc()
         if stream in self.streams:
