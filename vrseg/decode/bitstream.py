@@ -169,11 +169,16 @@ def _with_start_codes(unit: bytes, length_size: int) -> bytes:
     Raises:
         DamagedUnitError: the lengths do not add up.
     """
-    parts = list(_nal_units(unit, length_size))
-    end = parts[-1][1] if parts else -1
-    if end != len(unit):
+    parts: list[bytes] = []
+    at, end = 0, len(unit)
+    while at + length_size < end:
+        start = at + length_size
+        at = start + int.from_bytes(unit[at:start], "big")
+        if start < at:
+            parts += b"\0" + _START_CODE, unit[start:at]
+    if at != end or not parts:
         raise DamagedUnitError("the lengths of its parts do not add up")
-    return b"".join(b"\0" + _START_CODE + unit[start:stop] for start, stop in parts)
+    return b"".join(parts)
 
 
 def _nal_units(unit: bytes, length_size: int) -> Iterator[tuple[int, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vrseg.decode.bitstream import DamagedUnitError
 from vrseg.decode.capabilities import NVDEC_CODECS
@@ -23,6 +23,15 @@ if TYPE_CHECKING:
     from vrseg.gpu.surface_pool import SurfacePool
 
 _HEALTHY = (0, 600)  # cudaSuccess, cudaErrorNotReady
+
+
+class _Shape(NamedTuple):
+    """What all pictures of a session have in common."""
+
+    width: int
+    height: int
+    format: SurfaceFormat
+    size_bytes: int
 
 
 class NvdecSession:
@@ -69,6 +78,7 @@ class NvdecSession:
         if at_once:
             self._flags |= int(nvc.VideoPacketFlag.ENDOFPICTURE)
         self._resumes = False
+        self._shape: _Shape | None = None
         latency = nvc.DisplayDecodeLatencyType
         try:
             self._decoder: Any = nvc.CreateDecoder(
@@ -131,28 +141,34 @@ class NvdecSession:
     def _kept(self, picture: Any) -> Surface:
         import cupy  # noqa: PLC0415 -- GPU libraries load only when a GPU is chosen
 
-        rows, width = picture.shape[:2]
-        height = rows * 2 // 3  # half as many rows of chroma as of luma lie below it
-        surface_format = self._formats.get(int(picture.format))
-        if surface_format is None or len(picture.shape) != 2:
-            raise MediaError(f"NVDEC gives {picture.format} pictures of shape {picture.shape}; only 4:2:0 is supported")
-        lease = self._surfaces.lend(width, height, surface_format, self._stream)
-        cupy.cuda.runtime.memcpyAsync(
+        # All of a session are alike: NVDEC scales to the first size. To ask each anew costs more than to copy it.
+        shape = self._shape = self._shape or self._shape_of(picture)
+        lease = self._surfaces.lend(shape.width, shape.height, shape.format, self._stream)
+        runtime = cupy.cuda.runtime
+        runtime.memcpyAsync(
             lease.address,
             picture.GetPtrToPlane(0),
-            surface_bytes(width, height, surface_format),
-            cupy.cuda.runtime.memcpyDeviceToDevice,
+            shape.size_bytes,
+            runtime.memcpyDeviceToDevice,
             self._stream.ptr,
         )
         return Surface(
             lease=lease,
-            width=width,
-            height=height,
-            format=surface_format,
+            width=shape.width,
+            height=shape.height,
+            format=shape.format,
             matrix=self.appearance.matrix,
             full_range=self.appearance.full_range,
             ready=recorded(self._stream),
         )
+
+    def _shape_of(self, picture: Any) -> _Shape:
+        surface_format = self._formats.get(int(picture.format))
+        if surface_format is None or len(picture.shape) != 2:
+            raise MediaError(f"NVDEC gives {picture.format} pictures of shape {picture.shape}; only 4:2:0 is supported")
+        rows, width = picture.shape
+        height = rows * 2 // 3  # half as many rows of chroma as of luma lie below it
+        return _Shape(width, height, surface_format, surface_bytes(width, height, surface_format))
 
     def _check_device(self, error: Exception) -> None:
         """Tell a damaged unit from a device on which nothing works any more."""

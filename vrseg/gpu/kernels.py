@@ -7,6 +7,8 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from vrseg.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ class Kernels:
             DeviceError: the compiler refused it.
         """
         self._gpu = gpu
-        self._module = _compiled(gpu.index, package, name)
+        self._function = cache(_compiled(gpu.index, package, name).get_function)
 
     def launch(
         self,
@@ -65,8 +67,18 @@ class Kernels:
                 NumPy arrays of one element of a structured type, laid out as C++ does.
         """
         with stream:
-            self._module.get_function(name)(grid, block, tuple(arguments))
+            self._function(name)(grid, block, tuple(map(_plain, arguments)))
         self._gpu.counts.add(launches=1)
+
+
+def _plain(argument: Any) -> Any:
+    """View a structure as mere bytes: CuPy passes the same, but describes each field of it to itself before."""
+    return argument.view(_bytes(argument.itemsize)) if isinstance(argument, np.ndarray) else argument
+
+
+@cache
+def _bytes(count: int) -> np.dtype[np.void]:
+    return np.dtype((np.void, count))
 
 
 @cache
