@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +49,7 @@ def picture_fields(surface: Surface) -> tuple[int | float, ...]:
     )
 
 
+@cache
 def colour_fields(matrix: Matrix, *, full_range: bool) -> tuple[float, ...]:
     """Return offset and scale of luma, and the four factors of chroma, on the scale of 8 bits."""
     kr, kb = LUMA_WEIGHTS[matrix]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -79,8 +80,8 @@ class Scratch:
 def scratch_of(view: View, found: DeviceResult, surface: Surface, start: int) -> Scratch:
     """Lay out what a frame needs from `start` on; what it does not need has no size."""
     several = isinstance(found, DeviceSegmentation) and len(found.class_ids) > 1
-    places = int(np.prod(found.scores.shape[1:])) if several else 0
-    small = int(np.prod(small_size(surface.width, surface.height))) if view == "blur" else 0
+    places = prod(found.scores.shape[1:]) if several else 0
+    small = prod(small_size(surface.width, surface.height)) if view == "blur" else 0
     in_colours = view in {"overlay", "mask"}
     layer = start + _aligned(4 * places if in_colours else 0)
     shrunken = layer + _aligned(0 if in_colours else places)
@@ -113,11 +114,10 @@ def painting_fields(
         scratch: the frame's, as laid out by `scratch_of`.
         scratch_address: device pointer that its offsets count from.
     """
-    places = {name: scratch_address + getattr(scratch, name) for name in ("ranks", "layer", "small", "blurred")}
     if isinstance(found, DeviceSegmentation):
         _, rows, columns = found.scores.shape
         scores, boxes = found.scores.address, (0, 0, 0)
-        layer, threshold = (places["layer"], _MIDDLE) if classes > 1 else (scores, found.threshold)
+        layer, threshold = (scratch_address + scratch.layer, _MIDDLE) if classes > 1 else (scores, found.threshold)
     else:
         rows, columns, scores, layer, threshold = 0, 0, 0, 0, _MIDDLE
         boxes = found.boxes_xyxy.address, found.class_ids.address, found.count.address
@@ -127,7 +127,8 @@ def painting_fields(
     return (
         picture_fields(surface),
         *(target, target + width * height),
-        *(scores, layer, places["ranks"], *boxes, palette, places["small"], places["blurred"]),
+        *(scores, layer, scratch_address + scratch.ranks, *boxes, palette),
+        *(scratch_address + scratch.small, scratch_address + scratch.blurred),
         *(VIEWS.index(view), classes, rows, columns),
         *decision(threshold, round(opacity * FULL) if view == "overlay" else FULL),
         *(small_width, small_height),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,7 @@ COLOUR = np.dtype([("yuv", np.uint8, 3), ("background", np.uint8), ("text_yuv", 
 """The structure `Colour` of pixels.cuh: a class's colour, and that of text on it."""
 
 
+@cache
 def surface_yuv(rgb: Rgb, matrix: Matrix, *, full_range: bool) -> Yuv:
     """Convert a colour for a surface; the twin of `yuv_of` for a picture."""
     kr, kb = LUMA_WEIGHTS[matrix]
