@@ -182,6 +182,7 @@ async def models_at_work(running: Running) -> AsyncIterator[None]:
             try:
                 yield
             finally:
+                gc.unfreeze()  # else it lives until the interpreter is taken down, where FFmpeg's objects crash
                 for model in running.models.values():
                     model.close()
                 sampler.cancel()
