@@ -85,6 +85,24 @@ def test_scores_are_those_of_the_cpu(
         assert set(seen["class_ids"]) - {NOTHING} == set(range(shape[0])) or len(seen["class_ids"]) == 1
 
 
+@pytest.mark.parametrize("channels", [3, 21, 24, 25, 150])
+@pytest.mark.parametrize("decode", ["logits", "softmax", "probability"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("spread", [0.01, 9.0], ids=["uniform", "decided"])
+def test_any_number_of_channels_is_read_as_on_the_cpu(
+    any_gpu: Gpu, channels: int, decode: Decode, dtype: str, spread: float
+) -> None:
+    spec = toy_spec(decode=decode, classes=classes(channels))
+    frames = frames_of([(64, 48, 0), (62, 48, 0), (61, 48, 0), (48, 64, 90)])
+    scores = np.random.default_rng(1).normal(0.3, spread, (4, channels, 48, 64)).astype(dtype)
+    with HeadOnGpu(any_gpu, spec) as head:
+        found = head.read(frames, {"scores": scores})
+    for frame, wanted in zip(found, read_on_cpu(spec, frames, {"scores": scores}), strict=True):
+        assert isinstance(frame.result, Segmentation)
+        assert frame.result.class_ids == wanted.class_ids
+        np.testing.assert_allclose(frame.result.scores.astype(int), wanted.scores, atol=decode == "logits", rtol=0)
+
+
 @pytest.mark.parametrize("background", [0, 1])
 @pytest.mark.parametrize("decode", ["logits", "softmax", "probability"])
 def test_of_two_channels_one_is_the_background(any_gpu: Gpu, background: int, decode: Decode) -> None:

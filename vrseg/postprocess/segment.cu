@@ -1,5 +1,5 @@
-// Scores of a segmentation network, turned into 8-bit scores that cover exactly the frame. One thread for each pixel
-// of the result, at the network's resolution; blockIdx.y counts frames. Same arithmetic as segment.py: products and
+// Scores of a segmentation network, turned into 8-bit scores that cover exactly the frame. A thread takes one pixel
+// of the result, or two, at the network's resolution; blockIdx.y counts frames. Same arithmetic as segment.py: products and
 // differences are rounded one by one, as NumPy does, so that both agree on which side of a level a score lies.
 
 // What the network gave; strides in elements. Mirrored by SCORES in segment_cuda.py.
@@ -40,8 +40,8 @@ __device__ __forceinline__ u64 element_for(const Scores& scores, const Window& w
 
 // 127 for a half, so that a byte exceeds 127 exactly where the probability exceeds 0.5; 0 for NaN.
 __device__ __forceinline__ u8 byte_of(float probability) {
-    const float level = ceilf(__fsub_rn(__fmul_rn(probability, 255.0f), 0.5f));
-    return (u8)fminf(fmaxf(level, 0.0f), 255.0f);
+    const float level = __fsub_rn(__fmul_rn(probability, 255.0f), 0.5f);
+    return (u8)__float2int_ru(fminf(fmaxf(level, 0.0f), 255.0f));
 }
 
 // By the tangent, which cannot overflow.
@@ -59,41 +59,152 @@ one_class(const Scores scores, int something, int nothing, int logits, u64 out, 
     ((u8*)(out + window.offset))[place] = byte_of(logits ? sigmoid(value) : value);
 }
 
-// All classes, one plane each; in front of them a plane of `nothing_level`, unless that is negative. With logits the
-// planes are their softmax. Sets the bit of each class that is the highest somewhere, 32 classes in a word of `wins`
-// and `win_words` words for each frame, unless `wins` is 0.
-extern "C" __global__ void __launch_bounds__(256)
-several_classes(const Scores scores, int logits, int nothing_level, u64 out, u64 wins, int win_words,
-                const Windows windows) {
-    const Window& window = windows.of[blockIdx.y];
-    const int place = blockIdx.x * blockDim.x + threadIdx.x;
-    const int area = window.width * window.height;
-    if (place >= area) return;
-    const u64 element = element_for(scores, window, place);
+constexpr int HELD = 24;  // channels that a thread keeps in registers: what most networks for scenes and bodies have
+constexpr float LOG2_E = 1.44269504f;
 
+__device__ __forceinline__ float number(u16 half) { return of_half(half); }
+__device__ __forceinline__ float number(float value) { return value; }
+
+// NaN wins over numbers and the first of equals over the rest, as NumPy has it.
+__device__ __forceinline__ bool beats(float value, float highest) {
+    return value > highest || (value != value && highest == highest);
+}
+
+// Where the planes of one frame go, and what is noted of them.
+struct Target {
+    u8* planes;
+    int area;
+    u32* wins;          // one bit for each class; 0: nobody asks
+    int nothing_level;  // of a plane in front; negative: there is none
+};
+
+__device__ __forceinline__ void note(u32* wins, int winner) {
+    u32* word = wins + winner / 32;
+    const u32 bit = 1u << (winner % 32);
+    if (!(*(volatile u32*)word & bit)) atomicOr(word, bit);
+}
+
+// PIXELS side by side, in memory too: each score is read once, and turned into its power once.
+template <typename Score, int PIXELS>
+__device__ __forceinline__ void few_channels(const Scores& scores, u64 element, int logits, const Target& to, int place) {
+    struct alignas(PIXELS * sizeof(Score)) Read { Score of[PIXELS]; };
+    struct alignas(PIXELS) Written { u8 of[PIXELS]; };
+    float held[HELD][PIXELS];
+    const Score* from = (const Score*)scores.address + element;
+#pragma unroll
+    for (int channel = 0; channel < HELD; ++channel, from += scores.channel_stride) {
+        if (channel >= scores.channels) break;
+        const Read read = *(const Read*)from;
+#pragma unroll
+        for (int i = 0; i < PIXELS; ++i) held[channel][i] = number(read.of[i]);
+    }
+    if (to.wins) {
+#pragma unroll
+        for (int i = 0; i < PIXELS; ++i) {
+            int winner = 0;
+            float highest = held[0][i];
+#pragma unroll
+            for (int channel = 1; channel < HELD; ++channel) {
+                if (channel >= scores.channels) break;
+                if (beats(held[channel][i], highest)) { winner = channel; highest = held[channel][i]; }
+            }
+            note(to.wins, winner);
+        }
+    }
+    float scale[PIXELS];
+    if (logits) {
+#pragma unroll
+        for (int i = 0; i < PIXELS; ++i) {
+            float highest = held[0][i], sum = 0.0f;
+#pragma unroll
+            for (int channel = 1; channel < HELD; ++channel) {
+                if (channel >= scores.channels) break;
+                highest = fmaxf(highest, held[channel][i]);  // passes over NaN, which then is in the sum
+            }
+#pragma unroll
+            for (int channel = 0; channel < HELD; ++channel) {
+                if (channel >= scores.channels) break;
+                sum += held[channel][i] = exp2f((held[channel][i] - highest) * LOG2_E);
+            }
+            scale[i] = 1.0f / sum;
+        }
+    }
+    u8* plane = to.planes + place;
+    if (to.nothing_level >= 0) {
+        Written level;
+#pragma unroll
+        for (int i = 0; i < PIXELS; ++i) level.of[i] = (u8)to.nothing_level;
+        *(Written*)plane = level;
+        plane += to.area;
+    }
+#pragma unroll
+    for (int channel = 0; channel < HELD; ++channel, plane += to.area) {
+        if (channel >= scores.channels) break;
+        Written bytes;
+#pragma unroll
+        for (int i = 0; i < PIXELS; ++i) bytes.of[i] = byte_of(logits ? held[channel][i] * scale[i] : held[channel][i]);
+        *(Written*)plane = bytes;
+    }
+}
+
+// Any number of channels, read as often as needed.
+__device__ void many_channels(const Scores& scores, u64 element, int logits, const Target& to, int place) {
     int winner = 0;
     float highest = score_at(scores, element, 0);
     for (int channel = 1; channel < scores.channels; ++channel) {
         const float value = score_at(scores, element, channel);
-        // NaN wins over numbers and the first of equals over the rest, as NumPy has it.
-        if (value > highest || (value != value && highest == highest)) { winner = channel; highest = value; }
+        if (beats(value, highest)) { winner = channel; highest = value; }
     }
-    if (wins) {
-        u32* word = (u32*)wins + window.frame * win_words + winner / 32;
-        const u32 bit = 1u << (winner % 32);
-        if (!(*(volatile u32*)word & bit)) atomicOr(word, bit);
-    }
+    if (to.wins) note(to.wins, winner);
     float sum = 0.0f;
     for (int channel = 0; logits && channel < scores.channels; ++channel)
-        sum += expf(score_at(scores, element, channel) - highest);
+        sum += exp2f((score_at(scores, element, channel) - highest) * LOG2_E);
 
-    u8* plane = (u8*)(out + window.offset) + place;
-    if (nothing_level >= 0) {
-        *plane = (u8)nothing_level;
-        plane += area;
+    u8* plane = to.planes + place;
+    if (to.nothing_level >= 0) {
+        *plane = (u8)to.nothing_level;
+        plane += to.area;
     }
-    for (int channel = 0; channel < scores.channels; ++channel, plane += area) {
+    for (int channel = 0; channel < scores.channels; ++channel, plane += to.area) {
         const float value = score_at(scores, element, channel);
-        *plane = byte_of(logits ? expf(value - highest) / sum : value);
+        *plane = byte_of(logits ? exp2f((value - highest) * LOG2_E) / sum : value);
     }
+}
+
+// Whether every two pixels, counted from the start of a row, can be read and written at once.
+__device__ __forceinline__ bool in_pairs(const Scores& scores, const Window& window) {
+    return scores.pixel_stride == 1 && window.quarter_turns == 0 && scores.address % 8 == 0 &&
+           ((scores.width | window.left | window.width) & 1) == 0;
+}
+
+template <typename Score>
+__device__ __forceinline__ void two_places(const Scores& scores, const Window& window, int logits, const Target& to,
+                                           int place) {
+    if (scores.channels <= HELD && in_pairs(scores, window)) {
+        few_channels<Score, 2>(scores, element_for(scores, window, place), logits, to, place);
+        return;
+    }
+    const int end = min(place + 2, to.area);
+#pragma unroll 1
+    for (; place < end; ++place) {
+        const u64 element = element_for(scores, window, place);
+        if (scores.channels <= HELD) few_channels<Score, 1>(scores, element, logits, to, place);
+        else many_channels(scores, element, logits, to, place);
+    }
+}
+
+// All classes, one plane each; in front of them a plane of `nothing_level`, unless that is negative. With logits the
+// planes are their softmax. Sets the bit of each class that is the highest somewhere, 32 classes in a word of `wins`
+// and `win_words` words for each frame, unless `wins` is 0. A thread takes two pixels.
+extern "C" __global__ void __launch_bounds__(256)
+several_classes(const Scores scores, int logits, int nothing_level, u64 out, u64 wins, int win_words,
+                const Windows windows) {
+    const Window& window = windows.of[blockIdx.y];
+    const int place = 2 * (blockIdx.x * blockDim.x + threadIdx.x);
+    const int area = window.width * window.height;
+    if (place >= area) return;
+    u32* words = wins ? (u32*)wins + window.frame * win_words : nullptr;
+    const Target to = {(u8*)(out + window.offset), area, words, nothing_level};
+    if (scores.half_floats) two_places<u16>(scores, window, logits, to, place);
+    else two_places<float>(scores, window, logits, to, place);
 }

@@ -56,6 +56,7 @@ WINDOW = np.dtype(
 FRAMES_PER_LAUNCH = 64  # their windows are 2 KiB of the 4 that a kernel's parameters may have
 WINDOWS = np.dtype([("of", WINDOW, (FRAMES_PER_LAUNCH,))], align=True)
 _THREADS = 256
+_PIXELS_OF_THREAD = {"one_class": 1, "several_classes": 2}
 _ALIGNMENT = 256  # of each frame's planes: what a memory transaction likes
 _LENT = 2  # one batch that is drawn, one that is read; a second is made only if drawing keeps the first
 
@@ -208,7 +209,7 @@ class SegmentReader:
             name, level = "several_classes", np.int32(self._threshold if ids[0] == NOTHING else -1)
             arguments = (logits, level, out, np.uint64(block if plan.win_words else 0), np.int32(plan.win_words))
         area = int((windows["width"] * windows["height"]).max())
-        grid = (-(-area // _THREADS), len(windows), 1)
+        grid = (-(-area // (_THREADS * _PIXELS_OF_THREAD[name])), len(windows), 1)
         self._kernels.launch(name, stream, grid, (_THREADS, 1, 1), (plan.scores, *arguments, argument))
 
     def _found(self, plan: Plan, window: np.void, lease: Lease) -> DeviceSegmentation:

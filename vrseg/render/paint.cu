@@ -1,54 +1,18 @@
 // Views of a batch: what was found of each frame, drawn in one pass over its picture.
-// A thread takes the four pixels that share one pair of chroma samples.
+// A thread takes a pile of quads; a quad is the four pixels that share one pair of chroma samples.
 #include "pixels.cuh"
 #include "painting.cuh"
+#include "pile.cuh"
 
 __device__ __forceinline__ Yuv class_colour(const Painting& p, int index) {
     return yuv_of(((const Colour*)p.palette)[index < 0 || index > p.classes ? p.classes : index]);
 }
 
-// Mixes in every class that leads somewhere in the frame, in order, by its own margin over all others.
-__device__ Yuv all_classes(const Painting& p, Yuv below, const Spot& spot, const Rank* ranks, const u32* present,
-                           u32 stamp) {
-    const Colour* palette = (const Colour*)p.palette;
-    const size_t plane = (size_t)p.rows * p.columns;
-    for (int index = 0; index < p.classes; ++index) {
-        if (palette[index].background || present[index] != stamp) continue;
-        const u8* scores = (const u8*)p.scores + index * plane;
-        float margins[4];
-        for (int i = 0; i < 4; ++i)
-            margins[i] = margin(scores[spot.at[i]], ranks[i].leader == index ? ranks[i].second : ranks[i].best);
-        const int score = between(spot, margins[0], margins[1], margins[2], margins[3]);
-        below = mixed(below, yuv_of(palette[index]), weight_of(p, score));
-    }
-    return below;
-}
-
-__device__ __forceinline__ Yuv several_classes(const Painting& p, Yuv below, int x, int y, const u32* present,
-                                               u32 stamp) {
-    const Spot spot = spot_at(p, x, y);
-    Rank ranks[4];
-    bool alone = true;
-    for (int i = 0; i < 4; ++i) {
-        ranks[i] = ((const Rank*)p.ranks)[spot.at[i]];
-        alone = alone && ranks[i].leader == ranks[0].leader && margin(ranks[i].second, ranks[i].best) <= p.low;
-    }
-    if (!alone) return all_classes(p, below, spot, ranks, present, stamp);
-    // Nearly everywhere one class leads and the second is too far behind to show: no need to look at the others.
-    const Colour colour = ((const Colour*)p.palette)[ranks[0].leader];
-    if (colour.background) return below;
-    const int score = between(spot, margin(ranks[0].best, ranks[0].second), margin(ranks[1].best, ranks[1].second),
-                              margin(ranks[2].best, ranks[2].second), margin(ranks[3].best, ranks[3].second));
-    return mixed(below, yuv_of(colour), weight_of(p, score));
-}
-
-__device__ __forceinline__ Yuv in_class_colours(const Painting& p, Yuv below, int x, int y, const u32* present,
-                                                u32 stamp) {
+__device__ __forceinline__ Yuv in_class_colours(const Painting& p, Yuv below, int x, int y) {
     if (p.boxes) {
         const int found = box_at(p, x, y);
         return found < 0 ? below : class_colour(p, ((const int*)p.box_classes)[found]);
     }
-    if (p.classes > 1) return several_classes(p, below, x, y, present, stamp);
     if (((const Colour*)p.palette)[0].background) return below;
     return mixed(below, class_colour(p, 0), weight_of(p, score_at(spot_at(p, x, y), p.layer)));
 }
@@ -103,11 +67,10 @@ __device__ __forceinline__ Yuv frosted(const Painting& p, int x, int y, bool wit
     return pixel;
 }
 
-__device__ __forceinline__ Yuv painted(const Painting& p, Yuv given, int x, int y, bool first, const u32* present,
-                                       u32 stamp) {
+__device__ __forceinline__ Yuv painted(const Painting& p, Yuv given, int x, int y, bool first) {
     switch (p.view) {
-        case OVERLAY: return in_class_colours(p, given, x, y, present, stamp);
-        case MASK: return in_class_colours(p, yuv_of(p.backdrop), x, y, present, stamp);
+        case OVERLAY: return in_class_colours(p, given, x, y);
+        case MASK: return in_class_colours(p, yuv_of(p.backdrop), x, y);
         case MATTE: return {probability_as_luma(p, x, y), 128, 128};
         case GREEN: return mixed(yuv_of(p.backdrop), given, foreground_weight(p, x, y));
         default: {
@@ -117,21 +80,30 @@ __device__ __forceinline__ Yuv painted(const Painting& p, Yuv given, int x, int 
     }
 }
 
-// Grid: quads in x and y of the largest picture, frames in z.
-extern "C" __global__ void paint(const __grid_constant__ Paintings batch) {
-    const Painting& p = batch.frames[blockIdx.z];
-    const int left = 2 * (blockIdx.x * blockDim.x + threadIdx.x), top = 2 * (blockIdx.y * blockDim.y + threadIdx.y);
-    if (left >= p.source.width || top >= p.source.height) return;
-    const u32* present = (const u32*)batch.present + blockIdx.z * MAX_CLASSES;
+__device__ __forceinline__ void paint_quad(const Painting& p, int left, int top) {
     Quad quad = {};
     if (p.view != MASK && p.view != MATTE) quad = quad_at(p.source, left, top);
     const Quad shared = quad;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
         const Yuv given = {quad.y[i], shared.cb, shared.cr};
-        const Yuv pixel = painted(p, given, left + (i & 1), top + (i >> 1), i == 0, present, batch.stamp);
+        const Yuv pixel = painted(p, given, left + (i & 1), top + (i >> 1), i == 0);
         quad.y[i] = pixel.y;
         if (i == 0) quad.cb = pixel.cb, quad.cr = pixel.cr;  // chroma takes the upper left of each four
     }
     put(quad, p.luma, p.chroma, p.source.width, left, top);
+}
+
+// Grid: piles of quads in x and y of the largest picture, frames in z.
+extern "C" __global__ void __launch_bounds__(128, 7) paint(const __grid_constant__ Paintings batch) {
+    const Painting& p = batch.frames[blockIdx.z];
+    const int left = 2 * (blockIdx.x * blockDim.x + threadIdx.x);
+    const int top = 2 * PILE * (blockIdx.y * blockDim.y + threadIdx.y);
+    if (left >= p.source.width || top >= p.source.height) return;
+    if (in_several_colours(p)) {
+        paint_pile(p, left, top, (const u32*)batch.present + blockIdx.z * MAX_CLASSES, batch.stamp);
+        return;
+    }
+#pragma unroll 1
+    for (int row = top; row < min(top + ROWS, p.source.height); row += 2) paint_quad(p, left, row);
 }

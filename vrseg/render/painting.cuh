@@ -32,8 +32,9 @@ struct Paintings {
     u32 stamp;
 };
 
-// The best of several classes at one place of the score planes, and how close the second comes.
-struct Rank { u8 best, second; u16 leader; };
+// The two best of several classes at one place of the score planes: their scores, and which they are. Where a third
+// comes so close that it may show, the runner-up is given as the leader itself: then only the planes tell.
+struct alignas(4) Rank { u8 best, second, leader, runner_up; };
 
 __device__ __forceinline__ int margin(int score, int others) { return (score - others + 255) >> 1; }
 

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from vrseg.render.tables import Tables
 
 _RANK_BLOCK = (128, 1, 1)
+_RANK_SIDE_BY_SIDE = 4
+"""Places that a thread of `rank` takes."""
+_PILE = 2
+"""Quads below each other that a thread of `paint` takes."""
 
 
 class ViewPainter:
@@ -73,14 +77,15 @@ class ViewPainter:
         batch["present"], batch["stamp"] = self._stamps[1].address, self._stamp
         places = max(one.places for one in canvases)
         if places:
-            grid = (-(-places // _RANK_BLOCK[0]), 1, len(canvases))
+            grid = (-(-places // (_RANK_BLOCK[0] * _RANK_SIDE_BY_SIDE)), 1, len(canvases))
             self._kernels["rank"].launch("rank", stream, grid, _RANK_BLOCK, (batch,))
         small = [small_size(one.source.width, one.source.height) for one in canvases if one.style.view == "blur"]
         if small:
             grid = grid_over(small, len(canvases))
             self._kernels["frosted"].launch("shrink", stream, grid, BLOCK, (batch,))
             self._kernels["frosted"].launch("blur", stream, grid, BLOCK, (batch, gaussian()))
-        grid = grid_over(map(quads, canvases), len(canvases))
+        piles = [(columns, -(-rows // _PILE)) for columns, rows in map(quads, canvases)]
+        grid = grid_over(piles, len(canvases))
         self._kernels["paint"].launch("paint", stream, grid, BLOCK, (batch,))
         scratch.read_on(stream)
         scratch.release()
