@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,8 @@ class BackgroundBuild:
         if process is None:
             return
         if process.stdin is not None:
-            process.stdin.close()
+            with suppress(BrokenPipeError):  # what it never read
+                process.stdin.close()
         try:
             # One that waits for another build hears nothing else.
             process.wait(0 if self.waiting else _GRACE_S)
@@ -106,8 +108,9 @@ class BackgroundBuild:
     def _ask(self, process: subprocess.Popen[bytes]) -> None:
         if process.stdin is not None and process.stdout is not None:
             os.set_blocking(process.stdout.fileno(), False)
-            pickle.dump((self._request, self._cache.folder), process.stdin)
-            process.stdin.flush()
+            with suppress(BrokenPipeError):  # it has died already: `poll` says so
+                pickle.dump((self._request, self._cache.folder), process.stdin)
+                process.stdin.flush()
 
     def _read(self, process: subprocess.Popen[bytes]) -> None:
         while process.stdout is not None:
