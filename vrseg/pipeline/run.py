@@ -51,13 +51,15 @@ class StageRunner(Generic[In, Out]):
         self._observer.stage_done(self._name, waited_s, busy_s)
         return outputs
 
-    async def process_burst(self, items: deque[tuple[In, float]]) -> list[Out]:
-        """Work on the first of `items`, (item, how long it waited), and on more while `BURST_S` lasts; remove those."""
-        outputs, busy_s = await self._worker.call(_timed_burst, self._stage.process, [item for item, _ in items])
-        for one_s in busy_s:
+    async def process_burst(self, items: deque[tuple[In, float]], outputs: list[Out]) -> None:
+        """Work on the first of `items`, (item, how long it waited), and on more while `BURST_S` lasts; remove those.
+
+        What comes out is added to `outputs`: should one fail, what came before it is there.
+        """
+        waiting = [item for item, _ in items]
+        for busy_s in await self._worker.call(_timed_burst, self._stage.process, waiting, outputs):
             _, waited_s = items.popleft()
-            self._observer.stage_done(self._name, waited_s, one_s)
-        return outputs
+            self._observer.stage_done(self._name, waited_s, busy_s)
 
     async def flush(self) -> list[Out]:
         """Collect the tail."""
@@ -128,9 +130,22 @@ async def pump_bursts(inbox: Channel[In], runner: StageRunner[In, Out], put: Cal
         while len(inbox) and len(items) < BURST_ITEMS:
             items.append((inbox.take_nowait(), inbox.last_wait_s))
         while items:
-            for output in await runner.process_burst(items):
-                await put(output)
+            await _hand_on(runner, items, put)
     for output in await runner.flush():
+        await put(output)
+
+
+async def _hand_on(
+    runner: StageRunner[In, Out], items: deque[tuple[In, float]], put: Callable[[Out], Awaitable[None]]
+) -> None:
+    outputs: list[Out] = []
+    try:
+        await runner.process_burst(items, outputs)
+    except Exception:
+        for output in outputs:
+            await put(output)
+        raise
+    for output in outputs:
         await put(output)
 
 
@@ -140,8 +155,7 @@ def _timed(work: Callable[[In], Iterable[Out]], item: In) -> tuple[list[Out], fl
     return outputs, time.monotonic() - started_s
 
 
-def _timed_burst(work: Callable[[In], Iterable[Out]], items: list[In]) -> tuple[list[Out], list[float]]:
-    outputs: list[Out] = []
+def _timed_burst(work: Callable[[In], Iterable[Out]], items: list[In], outputs: list[Out]) -> list[float]:
     busy_s: list[float] = []
     for item in items:
         if sum(busy_s) >= BURST_S:
@@ -149,4 +163,4 @@ def _timed_burst(work: Callable[[In], Iterable[Out]], items: list[In]) -> tuple[
         more, one_s = _timed(work, item)
         outputs += more
         busy_s.append(one_s)
-    return outputs, busy_s
+    return busy_s

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
+from vrseg.telemetry.timings import Timings
+
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-SECONDS_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256)
 
 
@@ -29,26 +30,14 @@ class Metrics:
         self.decode_errors = Counter(
             "vrseg_decode_errors", "Units that could not be decoded.", ["stream"], registry=registry
         )
-        self.stage_duration = Histogram(
-            "vrseg_stage_duration_seconds",
-            "Time a stage worked on one item.",
-            ["stage"],
-            buckets=SECONDS_BUCKETS,
-            registry=registry,
+        self.stage_duration = Timings(
+            "vrseg_stage_duration_seconds", "Time a stage worked on one item.", "stage", registry=registry
         )
-        self.stage_wait = Histogram(
-            "vrseg_stage_wait_seconds",
-            "Time an item waited in front of a stage.",
-            ["stage"],
-            buckets=SECONDS_BUCKETS,
-            registry=registry,
+        self.stage_wait = Timings(
+            "vrseg_stage_wait_seconds", "Time an item waited in front of a stage.", "stage", registry=registry
         )
-        self.latency = Histogram(
-            "vrseg_frame_latency_seconds",
-            "From decoded to handed to the outputs.",
-            ["stream"],
-            buckets=SECONDS_BUCKETS,
-            registry=registry,
+        self.latency = Timings(
+            "vrseg_frame_latency_seconds", "From decoded to handed to the outputs.", "stream", registry=registry
         )
         self.deadline_misses = Counter(
             "vrseg_deadline_misses", "Frames delivered later than max_age.", ["stream"], registry=registry

@@ -50,11 +50,8 @@ class Recorder:
         self.meter = StageMeter()
         self._metrics = metrics
         # What is counted for each frame: to find an instrument's child anew each time costs more than to count.
-        self._stage_duration = cache(metrics.stage_duration.labels)
-        self._stage_wait = cache(metrics.stage_wait.labels)
         self._frames = cache(metrics.frames.labels)
         self._last_frame = cache(metrics.last_frame.labels)
-        self._latency = cache(metrics.latency.labels)
         self._log = log
         self._start = self.meter.mark()
         self._marks: deque[Mark] = deque([self._start], maxlen=WINDOW_SAMPLES)
@@ -87,8 +84,8 @@ class Recorder:
 
     def stage_done(self, stage: StageName, waited_s: float, busy_s: float) -> None:
         self.meter.stage_done(stage, waited_s, busy_s)
-        self._stage_duration(stage).observe(busy_s)
-        self._stage_wait(stage).observe(waited_s)
+        self._metrics.stage_duration.observe(stage, busy_s)
+        self._metrics.stage_wait.observe(stage, waited_s)
 
     def batch_done(self, model: str, size: int, *, ok: bool) -> None:
         self._metrics.batch_size.labels(model).observe(size)
@@ -110,7 +107,7 @@ class Recorder:
 
     def frame_delivered(self, stream: str, latency_s: float, *, late: bool) -> None:
         self._frames(stream, "sink").inc()
-        self._latency(stream).observe(latency_s)
+        self._metrics.latency.observe(stream, latency_s)
         if late:
             self._metrics.deadline_misses.labels(stream).inc()
         if stream in self.streams:

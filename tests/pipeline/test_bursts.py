@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from plugins.toys import Ear
+
+from vrseg.pipeline.channel import Channel
+from vrseg.pipeline.run import BURST_ITEMS, BURST_S, opened, pump_bursts
+from vrseg.pipeline.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Doubling:
+    """Gives each item twice; its tail is -1."""
+
+    def __init__(self, work_s: float = 0.0) -> None:
+        self.began_s: list[float] = []
+        self._work_s = work_s
+
+    def open(self) -> None:
+        pass
+
+    def process(self, item: int, /) -> Iterable[int]:
+        self.began_s.append(time.monotonic())
+        time.sleep(self._work_s)
+        yield from (item, item)
+
+    def flush(self) -> Iterable[int]:
+        return (-1,)
+
+    def close(self) -> None:
+        pass
+
+
+async def pumped(stage: Doubling, items: int) -> list[tuple[int, int]]:
+    """Pump so many items that wait already; return each output with how many items the stage had begun by then."""
+    inbox: Channel[int] = Channel("in", items)
+    for item in range(items):
+        inbox.put_nowait(item)
+    inbox.close()
+    came: list[tuple[int, int]] = []
+
+    async def put(output: int) -> None:
+        came.append((output, len(stage.began_s)))
+
+    async with opened("decode", stage, Ear()) as runner:
+        await pump_bursts(inbox, runner, put)
+    return came
+
+
+def test_a_burst_keeps_order_and_tail() -> None:
+    came = asyncio.run(pumped(Doubling(), 10))
+    assert [output for output, _ in came] == [item for item in range(10) for _ in (0, 1)] + [-1]
+
+
+def test_small_work_that_waits_is_done_in_one_visit_to_the_thread() -> None:
+    came = asyncio.run(pumped(Doubling(), 2 * BURST_ITEMS))
+    assert came[0] == (0, BURST_ITEMS)
+
+
+def test_long_work_is_handed_on_as_soon_as_it_is_done() -> None:
+    came = asyncio.run(pumped(Doubling(work_s=1.2 * BURST_S), 2 * BURST_ITEMS))
+    assert [begun for _, begun in came[:-1]] == [1 + item for item in range(2 * BURST_ITEMS) for _ in (0, 1)]
+
+
+def test_what_came_before_a_failure_is_handed_on() -> None:
+    class Failing(Doubling):
+        def process(self, item: int, /) -> Iterable[int]:
+            if item == BURST_ITEMS - 1:
+                raise ValueError("this one")
+            return super().process(item)
+
+    async def main() -> None:
+        inbox: Channel[int] = Channel("in", BURST_ITEMS)
+        for item in range(BURST_ITEMS):
+            inbox.put_nowait(item)
+        came: list[int] = []
+
+        async def put(output: int) -> None:
+            came.append(output)
+
+        with pytest.raises(ValueError, match="this one"):
+            async with opened("decode", Failing(), Ear()) as runner:
+                await pump_bursts(inbox, runner, put)
+        assert came == [item for item in range(BURST_ITEMS - 1) for _ in (0, 1)]
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_caller_waits_for_the_thread() -> None:
+    async def main() -> None:
+        began, ended = threading.Event(), threading.Event()
+
+        def work() -> None:
+            began.set()
+            time.sleep(0.2)
+            ended.set()
+
+        async with Worker("w") as worker:
+            task = asyncio.create_task(worker.call(work))
+            await asyncio.to_thread(began.wait, 1)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert ended.is_set()
+
+    asyncio.run(main())
