@@ -240,7 +240,8 @@ def test_common_pictures_take_the_lean_kernel_and_others_any(gpu_on_cpu: Gpu) ->
         return launch.kernel
 
     assert kernel(noise(192, 96)) == "common_float16"
-    assert kernel(noise(196, 96)) == "any_float16"  # more than four times as wide
+    assert kernel(noise(196, 96)) == "wide_float16"  # more than four times as wide
+    assert kernel(noise(580, 96)) == "any_float16"  # more than twelve times
     assert kernel(noise(190, 96)) == "any_float16"  # rows that are no whole words
     assert kernel(noise(4, 96)) == "any_float16"
     assert kernel(noise(192, 96, deep=True)) == "any_float16"

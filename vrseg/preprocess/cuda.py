@@ -28,12 +28,11 @@ if TYPE_CHECKING:
 # As in preprocess.cu.
 _MAX_SLOTS = 16
 _COLUMNS = 2
-_STRIP = 8
+_STRIP = 4
 # A warp reads along a row. Small blocks spread evenly: 8 frames of 512 x 512 make 1024 of them.
-_BLOCK = (32, 4, 1)
-# What the kernels named common_ take: see preprocess.cu.
-_COMMON_RATIO = 4.0
-_COMMON_WIDTH = 8
+_BLOCK = (32, 8, 1)
+# From the leanest kernels to those that take everything: see preprocess.cu.
+_KINDS = ("common", "wide", "any")
 AXIS = np.dtype([(name, np.float32) for name in ("ratio", "start", "width", "inverse_width")], align=True)
 SLOT = np.dtype(
     [
@@ -142,10 +141,10 @@ def launches(
         for index, (surface, placement) in enumerate(zip(surfaces[part], placements[part], strict=True)):
             address = out_address + (begin + index) * tensor_bytes
             slots[index] = _slot(surface, placement, target, address)
-        common = all(_is_common(surface, slot) for surface, slot in zip(surfaces[part], slots, strict=False))
+        kind = max(_KINDS.index(_kind(surface, slot)) for surface, slot in zip(surfaces[part], slots, strict=False))
         width, height = int(slots["width"].max()), int(slots["height"].max())
         yield Launch(
-            kernel=f"{'common' if common else 'any'}_{target.dtype}",
+            kernel=f"{_KINDS[kind]}_{target.dtype}",
             grid=(-(-width // (_BLOCK[0] * _COLUMNS)), -(-height // (_BLOCK[1] * _STRIP)), len(surfaces[part])),
             block=_BLOCK,
             job=job,
@@ -204,6 +203,11 @@ def _axis(ratio: float, shift: float = 0.0) -> tuple[float, ...]:
     return ratio, (ratio - width) / 2 + shift, width, 1 / width
 
 
-def _is_common(surface: Surface, slot: np.void) -> bool:
-    whole_words = surface.pitch_bytes % 4 == 0 and surface.width >= _COMMON_WIDTH
-    return surface.format == "nv12" and whole_words and bool(slot["luma_x"]["ratio"] <= _COMMON_RATIO)
+def _kind(surface: Surface, slot: np.void) -> str:
+    """Name the leanest kernels that can take a picture."""
+    if surface.format != "nv12" or surface.pitch_bytes % 4:
+        return "any"
+    for kind, ratio, width in (("common", 4.0, 8), ("wide", 12.0, 16)):
+        if slot["luma_x"]["ratio"] <= ratio and surface.width >= width:
+            return kind
+    return "any"
