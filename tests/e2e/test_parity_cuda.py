@@ -28,15 +28,12 @@ class Measured:
 
     common: int = 0
     union: int = 0
-    most_apart: int = 0
-    """Pixels of the frame that differs most."""
     alpha_errors: list[float] = field(default_factory=list)
     ious: list[float] = field(default_factory=list)
 
     def add(self, cpu: Frame, cuda: Frame) -> None:
         ours, theirs = mask_of_frame(cuda) > 0, mask_of_frame(cpu) > 0
         both, either = int((ours & theirs).sum()), int((ours | theirs).sum())
-        self.most_apart = max(self.most_apart, either - both)
         self.common, self.union = self.common + both, self.union + either
         self.ious.append(both / either if either else 1.0)
         lumas = [luma_of(one.picture).astype(np.float32) for one in (cpu, cuda)]
@@ -55,8 +52,7 @@ def test_masks_and_alpha_are_those_of_the_cpu(media_dir: Path, models_dir: Path,
         f"{sum(one < 0.99 for one in measured.ious)} of {len(measured.ious)} below 0.99; "
         f"alpha error mean {np.mean(measured.alpha_errors):.3f}, worst {max(measured.alpha_errors):.3f} of 255"
     )
-    # Where the network finds some fifty pixels in a whole clip, one of them is already two per cent.
-    assert iou >= 0.99 or measured.most_apart <= 1
+    assert iou >= 0.99
     assert np.mean(measured.alpha_errors) <= 2
 
 
@@ -71,9 +67,7 @@ def test_boxes_are_those_of_the_cpu(media_dir: Path, models_dir: Path, clip: str
                     best = max((iou_of(box, other) for other_kind, _, other in theirs if other_kind == kind), default=0)
                     ious.append(best)
     print(f"{clip}: {len(ious)} boxes, IoU worst {min(ious):.4f}, {sum(one < 0.98 for one in ious)} below 0.98")  # noqa: T201 -- as above
-    # Of two boxes for one object with all but equal scores, the devices may keep different ones: 10 of 2,747 in a shop.
-    assert sum(one >= 0.98 for one in ious) >= 0.995 * len(ious)
-    assert min(ious) >= 0.85
+    assert min(ious) >= 0.98
 
 
 def pairs(clip: Path, model: Path, view: str) -> list[tuple[Frame, Frame]]:
