@@ -12,6 +12,7 @@ import av.error
 from av.codec.context import Flags, ThreadType
 
 from vrseg.av_errors import describe
+from vrseg.decode.key_wait import KeyFrameWait
 from vrseg.errors import MediaError
 from vrseg.frame import Frame, Packet
 from vrseg.orientation import clockwise_deg
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
 # More frame threads than this cost memory and latency and gain nothing beside inference.
 _MOST_THREADS = 16
-# A stream that never marks a key frame (intra refresh) is decoded all the same after this many packets: 10 s at 30
-# frames per second, the longest key frame distance that cameras use.
-_KEY_FRAME_PATIENCE = 300
 
 
 class PyavDecoder:
@@ -44,7 +42,6 @@ class PyavDecoder:
     def __init__(self, stream: str, *, threads: int, live: bool, first_index: int = 0) -> None:
         self.errors = 0
         self.concealed = 0
-        self.skipped_until_key = 0
         self._stream = stream
         self._threads = threads
         self._live = live
@@ -53,9 +50,13 @@ class PyavDecoder:
         self._time_base = Fraction(1, av.time_base)
         self._next_pts: int | None = None
         self._usual_duration = 1
-        self._wait_for_key = live
-        self._waited = 0
+        self._key = KeyFrameWait(waiting=live)
         self._decoded_any = False
+
+    @property
+    def skipped_until_key(self) -> int:
+        """Packets passed over for want of a key frame."""
+        return self._key.skipped
 
     def open(self) -> None:
         """Nothing to acquire: the codec is known with the first packet."""
@@ -71,7 +72,7 @@ class PyavDecoder:
             self._time_base = payload.time_base
             self._start(context)
         self._usual_duration = payload.duration or self._usual_duration
-        if self._passes_over(payload):
+        if self._key.passes_over(payload):
             return frames
         frames += [self._frame(picture, None) for picture in self._decode(payload)]
         return frames
@@ -88,7 +89,7 @@ class PyavDecoder:
     def _start(self, context: av.VideoCodecContext) -> None:
         self._context = context
         self._usual_duration = round(1 / (context.framerate * self._time_base)) if context.framerate else 1
-        self._wait_for_key = self._wait_for_key or self._live
+        self._key.waiting = self._key.waiting or self._live
         if context.is_open:
             return
         context.thread_count = self._threads or _threads_for_this_machine()
@@ -103,18 +104,6 @@ class PyavDecoder:
         except (av.error.FFmpegError, ValueError) as error:
             raise MediaError(f"{self._stream}: FFmpeg cannot decode {context.name}: {describe(error)}") from error
 
-    def _passes_over(self, packet: av.Packet[Any]) -> bool:
-        """Tell whether a packet is useless because no key frame came yet."""
-        if not self._wait_for_key:
-            return False
-        if packet.is_keyframe or self._waited >= _KEY_FRAME_PATIENCE:
-            self._wait_for_key = False
-            self._waited = 0
-            return False
-        self._waited += 1
-        self.skipped_until_key += 1
-        return True
-
     def _decode(self, packet: av.Packet[Any]) -> list[av.VideoFrame]:
         context = self._context
         if context is None:
@@ -124,7 +113,7 @@ class PyavDecoder:
         except (av.error.BlockingIOError, av.error.EOFError):
             # The decoder takes nothing any more: damage left it in a state that only a reset ends.
             context.flush_buffers()
-            self._wait_for_key = True
+            self._key.waiting = True
             self.errors += 1
         except av.error.FFmpegError:
             self.errors += 1

@@ -11,6 +11,7 @@ import av
 from vrseg.decode.appearance import AppearanceReader
 from vrseg.decode.bitstream import CODECS, ByteStream, DamagedUnitError
 from vrseg.decode.capabilities import codec_name
+from vrseg.decode.key_wait import KeyFrameWait
 from vrseg.decode.nvdec import NvdecSession
 from vrseg.decode.timing import PtsClock, Tickets
 from vrseg.errors import MediaError
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from vrseg.gpu.device import Gpu
     from vrseg.gpu.surface import Surface
 
-# As in cpu.py: a stream that never marks a key frame is decoded all the same after this many packets.
-_KEY_FRAME_PATIENCE = 300
 # NVDEC goes on after a damaged unit. When so many in a row fail, the session itself has been damaged.
 _MOST_FAILURES_IN_A_ROW = 8
 
@@ -72,7 +71,6 @@ class NvdecDecoder:
             appearances: to share with other decoders that are given packets of the same codec context; else its own.
         """
         self.errors = 0
-        self.skipped_until_key = 0
         self._stream_name = stream
         self._gpu = gpu
         self._live = live
@@ -90,11 +88,15 @@ class NvdecDecoder:
         self._tickets = Tickets()
         self._clock = PtsClock()
         self._time_base = Fraction(1, av.time_base)
-        self._wait_for_key = True
-        self._waited = 0
+        self._key = KeyFrameWait(waiting=True)
         self._skip_leaders = False
         self._failures_in_a_row = 0
         self._decoded_any = False
+
+    @property
+    def skipped_until_key(self) -> int:
+        """Packets passed over for want of a key frame."""
+        return self._key.skipped
 
     def open(self) -> None:
         self._gpu.use()
@@ -109,13 +111,13 @@ class NvdecDecoder:
             frames += self._drain()
             self._start(payload)
         self._clock.usual_duration = payload.duration or self._clock.usual_duration
-        if not self._passes_over(payload):
+        if not self._key.passes_over(payload):
             frames += self._decode(payload)
         return frames
 
     def flush(self) -> Iterable[Frame]:
         frames = self._drain()
-        self._wait_for_key = True
+        self._key.waiting = True
         if self.errors and not self._decoded_any:
             raise MediaError(f"{self._stream_name}: none of its pictures could be decoded; the video is damaged")
         return frames
@@ -143,19 +145,7 @@ class NvdecDecoder:
         self._clock.usual_duration = round(1 / (context.framerate * self._time_base)) if context.framerate else 1
         in_display_order = not context.has_b_frames and packet.pts == packet.dts
         self._at_once = self._live and in_display_order
-        self._wait_for_key = True
-
-    def _passes_over(self, packet: av.Packet[Any]) -> bool:
-        """Tell whether a packet is useless because no key frame came yet."""
-        if not self._wait_for_key:
-            return False
-        if packet.is_keyframe or self._waited >= _KEY_FRAME_PATIENCE:
-            self._wait_for_key = False
-            self._waited = 0
-            return False
-        self._waited += 1
-        self.skipped_until_key += 1
-        return True
+        self._key.waiting = True
 
     def _decode(self, packet: av.Packet[Any]) -> list[Frame]:
         assert self._bytes is not None  # noqa: S101 -- `_start` comes before any packet
@@ -203,7 +193,7 @@ class NvdecDecoder:
             self._failures_in_a_row += 1
             if error.spent or self._failures_in_a_row >= _MOST_FAILURES_IN_A_ROW:
                 self._end_session()
-                self._wait_for_key = True
+                self._key.waiting = True
             return []
         self._failures_in_a_row = 0
         return self._frames(pictures)
