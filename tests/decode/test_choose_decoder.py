@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from plugins.clips import moving_picture
+from plugins.coding import frames_from, packets_of
 
 from vrseg.decode.capabilities import Capabilities
 from vrseg.decode.choose import CudaDecoder
-from vrseg.frame import Frame, Packet
-from vrseg.source.file import FileSource
+from vrseg.frame import Packet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,24 +20,6 @@ if TYPE_CHECKING:
     from plugins.nvdec_on_cpu import NvdecOnCpu
 
     from vrseg.gpu.device import Gpu
-
-
-def packets_of(path: Path) -> list[Packet]:
-    source = FileSource(str(path))
-    source.open()
-    packets: list[Packet] = []
-    while batch := source.read():
-        packets += batch
-    source.close()
-    return packets
-
-
-def decode(decoder: CudaDecoder, packets: list[Packet]) -> list[Frame]:
-    decoder.open()
-    frames = [frame for packet in packets for frame in decoder.process(packet)]
-    frames += decoder.flush()
-    decoder.close()
-    return frames
 
 
 @pytest.mark.parametrize(
@@ -58,7 +40,7 @@ def test_the_hardware_decodes_what_it_can_and_software_the_rest(
     decoder = CudaDecoder("test", gpu=decoding_gpu, live=False)
     if codec == "av1" and decoding_gpu.name != "a CPU":
         pytest.skip("newer cards decode AV1")
-    frames = decode(decoder, packets_of(path))
+    frames = frames_from(decoder, packets_of(path))
     assert decoder.decoder_name == name
     assert [frame.index for frame in frames] == list(range(30))
     assert {(frame.picture.width, frame.picture.height) for frame in frames} == {(320, 240)}
@@ -66,7 +48,7 @@ def test_the_hardware_decodes_what_it_can_and_software_the_rest(
 
 def test_pictures_are_uploaded(decoding_gpu: Gpu) -> None:
     decoder = CudaDecoder("test", gpu=decoding_gpu, live=True)
-    (frame,) = decode(decoder, [Packet(payload=moving_picture(64, 48, 0), arrived_s=0.0)])
+    (frame,) = frames_from(decoder, [Packet(payload=moving_picture(64, 48, 0), arrived_s=0.0)])
     assert decoder.decoder_name == "upload"
     assert frame.picture.format == "nv12"
 
@@ -80,7 +62,7 @@ def test_a_change_of_codec_may_change_the_decoder_but_not_the_count(
         make_clip(tmp_path / "third.mp4", codec="hevc", frames=10, width=640, height=360),
     ]
     decoder = CudaDecoder("test", gpu=decoding_gpu, live=False, first_index=5)
-    frames = decode(decoder, [packet for part in parts for packet in packets_of(part)])
+    frames = frames_from(decoder, [packet for part in parts for packet in packets_of(part)])
     assert [frame.index for frame in frames] == list(range(5, 35))
     assert [frame.width for frame in frames] == [320] * 10 + [160] * 10 + [640] * 10
     assert decoder.decoder_name == "nvdec hevc"
@@ -93,7 +75,7 @@ def test_a_part_that_is_all_noise_does_not_end_the_next(make_clip: MakeClip, tmp
         memoryview(payload)[:] = bytes([255]) * payload.size
     sound = packets_of(make_clip(tmp_path / "sound.mp4", codec="mpeg4", frames=10))
     decoder = CudaDecoder("test", gpu=decoding_gpu, live=False)
-    assert len(decode(decoder, [*noise, *sound])) == 10
+    assert len(frames_from(decoder, [*noise, *sound])) == 10
     assert decoder.errors == 10
 
 
@@ -102,11 +84,11 @@ def test_lanes_are_as_many_as_asked_for_and_there(make_clip: MakeClip, tmp_path:
     path = make_clip(tmp_path / "clip.mp4", gop=5, b_frames=2)
     for lanes, name in ((0, "nvdec h264 x 7"), (2, "nvdec h264 x 2"), (99, "nvdec h264 x 7"), (1, "nvdec h264")):
         decoder = CudaDecoder("test", gpu=gpu_on_cpu, live=False, lanes=lanes)
-        frames = decode(decoder, packets_of(path))
+        frames = frames_from(decoder, packets_of(path))
         assert decoder.decoder_name == name
         assert [frame.index for frame in frames] == list(range(30))
     decoder = CudaDecoder("test", gpu=gpu_on_cpu, live=True, lanes=0)
-    decode(decoder, packets_of(path))
+    frames_from(decoder, packets_of(path))
     assert decoder.decoder_name == "nvdec h264"
 
 
@@ -115,7 +97,7 @@ def test_the_driver_is_asked_once_for_each_kind(
 ) -> None:
     path = make_clip(tmp_path / "clip.mp4", frames=3)
     for _ in range(3):
-        decode(CudaDecoder("test", gpu=gpu_on_cpu, live=False), packets_of(path))
+        frames_from(CudaDecoder("test", gpu=gpu_on_cpu, live=False), packets_of(path))
     assert nvdec.questions == 1
 
 
@@ -125,7 +107,7 @@ def test_without_the_library_everything_is_uploaded(
 ) -> None:
     monkeypatch.setitem(sys.modules, "PyNvVideoCodec", None)  # as if it were not installed
     decoder = CudaDecoder("test", gpu=gpu_on_cpu, live=False)
-    assert len(decode(decoder, packets_of(make_clip(tmp_path / "clip.mp4", frames=3)))) == 3
+    assert len(frames_from(decoder, packets_of(make_clip(tmp_path / "clip.mp4", frames=3)))) == 3
     assert decoder.decoder_name == "software h264 + upload"
 
 

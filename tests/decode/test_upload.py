@@ -8,42 +8,21 @@ import av
 import numpy as np
 import pytest
 from plugins.clips import moving_picture
+from plugins.coding import frames_from, packets_of
 from plugins.nvdec_on_cpu import samples_in, samples_of
 
 from vrseg.decode.cpu import PyavDecoder
 from vrseg.decode.layout import SurfaceLayout
 from vrseg.decode.upload import UploadDecoder
 from vrseg.errors import MediaError
-from vrseg.frame import Frame, Packet
-from vrseg.source.file import FileSource
+from vrseg.frame import Packet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from plugins.clips import MakeClip
 
     from vrseg.gpu.device import Gpu
-    from vrseg.stage import Decode
-
-
-def packets_of(path: Path) -> list[Packet]:
-    source = FileSource(str(path))
-    source.open()
-    packets: list[Packet] = []
-    while batch := source.read():
-        packets += batch
-    source.close()
-    return packets
-
-
-def frames_from(decoder: Decode, packets: Iterable[Packet]) -> list[Frame]:
-    decoder.open()
-    try:
-        frames = [frame for packet in packets for frame in decoder.process(packet)]
-        return frames + list(decoder.flush())
-    finally:
-        decoder.close()
 
 
 def picture_packet(picture: av.VideoFrame) -> Packet:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import av
 import numpy as np
 import pytest
+from plugins.coding import packets_from
 from plugins.encoded import FAST, TICKS, encoded, every, frames_at
 from plugins.late_gpu import Painter, nv12_of
 
@@ -18,9 +19,9 @@ from vrseg.gpu.memory import Pool, recorded
 from vrseg.gpu.surface import Surface
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from vrseg.frame import EncodedPacket, Frame
+    from vrseg.frame import Frame
     from vrseg.gpu.device import Gpu
     from vrseg.gpu.surface import SurfaceFormat
 
@@ -29,18 +30,6 @@ CODECS = ("h264", "hevc", "av1")
 
 def settings_of(codec: Any, *, live: bool = False) -> EncodeSettings:
     return EncodeSettings(codec=codec, preset=FAST[codec], live=live)
-
-
-def run(encoder: DownloadEncoder, frames: Iterable[Frame]) -> list[EncodedPacket]:
-    packets: list[EncodedPacket] = []
-    encoder.open()
-    try:
-        for frame in frames:
-            packets += encoder.process(frame)
-            del frame  # as in the pipeline, its memory is free before the next is made
-        return [*packets, *encoder.flush()]
-    finally:
-        encoder.close()
 
 
 def in_nv12(frames: Sequence[Frame], *, colorspace: int = 1, color_range: int = 1) -> list[Frame]:
@@ -58,7 +47,7 @@ def in_nv12(frames: Sequence[Frame], *, colorspace: int = 1, color_range: int = 
 @pytest.mark.parametrize("at_once", [False, True])
 def test_the_packets_are_those_of_the_encoder_on_the_host(late_gpu: Gpu, codec: str, live: bool, at_once: bool) -> None:
     settings = replace(settings_of(codec, live=live), threads=1)
-    packets = run(DownloadEncoder(settings, late_gpu), Painter(late_gpu, at_once=at_once).frames(every(12)))
+    packets = packets_from(DownloadEncoder(settings, late_gpu), Painter(late_gpu, at_once=at_once).frames(every(12)))
     expected = encoded(in_nv12(frames_at(every(12))), settings)
     assert [(one.pts, one.dts, one.key, one.data) for one in packets] == [
         (one.pts, one.dts, one.key, one.data) for one in expected
@@ -83,7 +72,7 @@ def test_a_live_frame_leaves_at_once_and_one_for_a_file_is_copied_while_another_
 @pytest.mark.parametrize("codec", CODECS)
 def test_pinned_memory_and_surfaces_are_lent_out_again_while_the_encoder_looks_ahead(late_gpu: Gpu, codec: str) -> None:
     painter = Painter(late_gpu)
-    packets = run(DownloadEncoder(settings_of(codec), late_gpu), painter.frames(every(60)))
+    packets = packets_from(DownloadEncoder(settings_of(codec), late_gpu), painter.frames(every(60)))
     counts = late_gpu.counts.snapshot()
     assert len(packets) == 60
     assert counts.pinned_allocations <= 3
@@ -141,7 +130,7 @@ def test_any_even_size_and_both_depths_are_seen_as_they_lie(
 def test_a_stream_that_changes_size_is_fitted_into_the_first_size(late_gpu: Gpu) -> None:
     painter = Painter(late_gpu)
     frames = [*painter.frames(every(4)), *painter.frames(every(4, start=4 * TICKS), width=80)]
-    packets = run(DownloadEncoder(settings_of("h264"), late_gpu), frames)
+    packets = packets_from(DownloadEncoder(settings_of("h264"), late_gpu), frames)
     assert len(packets) == 8
     assert (packets[0].format.width, packets[0].format.height) == (160, 120)
 

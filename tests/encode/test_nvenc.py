@@ -15,6 +15,7 @@ import av
 import numpy as np
 import pytest
 from plugins import fake_nvenc
+from plugins.coding import packets_from
 from plugins.encoded import CLOCK, TICKS, decoded_count, every, frames_at, times_in, write_all
 from plugins.fake_nvenc import OPENING, PyNvVCException, refused
 from plugins.late_gpu import Painter, nv12_of
@@ -30,28 +31,13 @@ from vrseg.gpu.device import open_gpu
 from vrseg.sink.file import FileSink
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from av.video.codeccontext import VideoCodecContext
     from plugins.fake_nvenc import Machine
 
-    from vrseg.frame import EncodedPacket, Frame
-    from vrseg.stage import Encode
+    from vrseg.frame import EncodedPacket
 
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 1 << 20
-
-
-def run(encoder: Encode, frames: Iterable[Frame]) -> list[EncodedPacket]:
-    packets: list[EncodedPacket] = []
-    encoder.open()
-    try:
-        for frame in frames:
-            packets += encoder.process(frame)
-            del frame  # as in the pipeline, its memory is free before the next is made
-        return [*packets, *encoder.flush()]
-    finally:
-        encoder.close()
 
 
 def decoded(packets: list[EncodedPacket]) -> list[av.VideoFrame]:
@@ -69,7 +55,7 @@ def decoded(packets: list[EncodedPacket]) -> list[av.VideoFrame]:
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 def test_every_frame_comes_out_once_with_its_own_time_and_a_decode_time_before_it(nvenc: Machine, codec: Any) -> None:
     times = [-1024, *every(30), 20000, 20001, 40000]
-    packets = run(NvencEncoder(EncodeSettings(codec=codec), nvenc.gpu), Painter(nvenc.gpu).frames(times))
+    packets = packets_from(NvencEncoder(EncodeSettings(codec=codec), nvenc.gpu), Painter(nvenc.gpu).frames(times))
     assert sorted(packet.pts for packet in packets) == times
     decode_times = [packet.dts for packet in packets]
     assert decode_times == sorted(set(decode_times))
@@ -81,7 +67,7 @@ def test_every_frame_comes_out_once_with_its_own_time_and_a_decode_time_before_i
 
 def test_a_live_encoder_keeps_the_order_and_makes_no_b_frames(nvenc: Machine) -> None:
     settings = EncodeSettings(live=True, bitrate=500_000)
-    packets = run(NvencEncoder(settings, nvenc.gpu), Painter(nvenc.gpu).frames(every(12)))
+    packets = packets_from(NvencEncoder(settings, nvenc.gpu), Painter(nvenc.gpu).frames(every(12)))
     assert [packet.pts for packet in packets] == [packet.dts for packet in packets] == every(12)
 
 
@@ -91,7 +77,7 @@ def test_the_picture_is_read_when_it_is_complete_and_its_memory_lent_out_again_a
 ) -> None:
     painter = Painter(nvenc.gpu, at_once=at_once)
     frames = list(frames_at(every(12)))
-    packets = run(NvencEncoder(EncodeSettings(live=True), nvenc.gpu), painter.frames(every(12)))
+    packets = packets_from(NvencEncoder(EncodeSettings(live=True), nvenc.gpu), painter.frames(every(12)))
     for shown, frame in zip(decoded(packets), frames, strict=True):
         assert np.abs(nv12_of(shown).astype(int) - nv12_of(frame.picture)).mean() < 3
     assert [pool.made for pool in painter.pools.values()] == [1], "each was free for the next"
@@ -99,13 +85,15 @@ def test_the_picture_is_read_when_it_is_complete_and_its_memory_lent_out_again_a
 
 def test_key_frames_come_by_the_clock(nvenc: Machine) -> None:
     times = [index * 5 * TICKS for index in range(24)]  # 6 frames per second, though each claims to last 1/30 s
-    packets = run(NvencEncoder(EncodeSettings(gop_s=1.0), nvenc.gpu), Painter(nvenc.gpu).frames(times))
+    packets = packets_from(NvencEncoder(EncodeSettings(gop_s=1.0), nvenc.gpu), Painter(nvenc.gpu).frames(times))
     assert [packet.pts * CLOCK for packet in packets if packet.key] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(("codec", "set_types"), [("h264", {7, 8}), ("hevc", {32, 33, 34})])
 def test_parameter_sets_are_in_the_header_and_nowhere_else(nvenc: Machine, codec: Any, set_types: set[int]) -> None:
-    packets = run(NvencEncoder(EncodeSettings(codec=codec, gop_s=0.2), nvenc.gpu), Painter(nvenc.gpu).frames(every(20)))
+    packets = packets_from(
+        NvencEncoder(EncodeSettings(codec=codec, gop_s=0.2), nvenc.gpu), Painter(nvenc.gpu).frames(every(20))
+    )
     assert sum(packet.key for packet in packets) >= 3
     assert nal_types(packets[0].format.extradata, codec) >= set_types
     for packet in packets:
@@ -128,14 +116,16 @@ def test_colours_reach_the_player(
         replace(frame, picture=replace(frame.picture, matrix=matrix, full_range=full_range))
         for frame in Painter(nvenc.gpu).frames(every(3))
     ]
-    picture = decoded(run(NvencEncoder(EncodeSettings(codec=codec), nvenc.gpu), frames))[0]
+    picture = decoded(packets_from(NvencEncoder(EncodeSettings(codec=codec), nvenc.gpu), frames))[0]
     assert (picture.color_range, picture.colorspace) == tags
 
 
 @pytest.mark.parametrize("ending", [".mp4", ".mkv", ".ts", ".mov"])
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 def test_containers_take_the_packets(nvenc: Machine, tmp_path: Path, codec: Any, ending: str) -> None:
-    packets = run(NvencEncoder(EncodeSettings(codec=codec, gop_s=0.5), nvenc.gpu), Painter(nvenc.gpu).frames(every(40)))
+    packets = packets_from(
+        NvencEncoder(EncodeSettings(codec=codec, gop_s=0.5), nvenc.gpu), Painter(nvenc.gpu).frames(every(40))
+    )
     path = tmp_path / f"a{ending}"
     write_all(FileSink(path, codec=codec), packets)
     assert decoded_count(path) == 40
@@ -145,7 +135,7 @@ def test_containers_take_the_packets(nvenc: Machine, tmp_path: Path, codec: Any,
 
 def test_what_is_asked_for_is_what_the_encoder_is_told(nvenc: Machine) -> None:
     settings = EncodeSettings(codec="hevc", preset="p6", bitrate=4_000_000, gop_s=2.0)
-    run(NvencEncoder(settings, nvenc.gpu), Painter(nvenc.gpu).frames(every(3)))
+    packets_from(NvencEncoder(settings, nvenc.gpu), Painter(nvenc.gpu).frames(every(3)))
     trial, real = nvenc.asked
     assert trial == {"width": 320, "height": 240, "codec": "hevc"}
     assert real == {
@@ -179,7 +169,9 @@ def test_live_quality_and_b_frames_are_as_the_gpu_allows() -> None:
 
 def test_a_preset_of_another_encoder_is_a_configuration_error(nvenc: Machine) -> None:
     with pytest.raises(ConfigError, match=r"no preset veryfast: choose P1 \(fast\) to P7"):
-        run(NvencEncoder(EncodeSettings(encoder="nvenc", preset="veryfast"), nvenc.gpu), Painter(nvenc.gpu).frames([0]))
+        packets_from(
+            NvencEncoder(EncodeSettings(encoder="nvenc", preset="veryfast"), nvenc.gpu), Painter(nvenc.gpu).frames([0])
+        )
     assert sessions_of(0).open == 0
 
 
@@ -187,7 +179,7 @@ def test_another_size_in_the_middle_is_refused_in_one_line(nvenc: Machine) -> No
     painter = Painter(nvenc.gpu)
     frames = [*painter.frames([0]), *painter.frames([512], width=80)]
     with pytest.raises(MediaError, match=r"door changed from 160x120 to 80x120 \(nv12\): NVENC does not scale"):
-        run(NvencEncoder(EncodeSettings(), nvenc.gpu), frames)
+        packets_from(NvencEncoder(EncodeSettings(), nvenc.gpu), frames)
     assert sessions_of(0).open == nvenc.sessions == 0
 
 
@@ -222,7 +214,7 @@ def test_closing_is_safe_at_any_time_and_ends_the_session(nvenc: Machine) -> Non
 def test_an_encoder_that_fails_on_the_way_is_a_media_error(nvenc: Machine) -> None:
     nvenc.failure = PyNvVCException("m_nvenc.nvEncEncodePicture(m_hEncoder, &picParams)\n Error code : 20")
     with pytest.raises(MediaError, match=r"in the middle of the stream: m_nvenc.nvEncEncodePicture\(.*code : 20"):
-        run(NvencEncoder(EncodeSettings(), nvenc.gpu), Painter(nvenc.gpu).frames([0]))
+        packets_from(NvencEncoder(EncodeSettings(), nvenc.gpu), Painter(nvenc.gpu).frames([0]))
 
 
 @pytest.mark.parametrize(
@@ -300,7 +292,7 @@ def test_auto_falls_back_to_software_and_says_so(
     nvenc.refusal, nvenc.most_sessions = about.get("refusal"), about.get("most_sessions")
     reasons: list[str] = []
     settings = about.get("settings", EncodeSettings(preset="P4"))
-    packets = run(make_cuda_encoder(settings, nvenc.gpu, reasons.append), Painter(nvenc.gpu).frames(every(3)))
+    packets = packets_from(make_cuda_encoder(settings, nvenc.gpu, reasons.append), Painter(nvenc.gpu).frames(every(3)))
     assert len(packets) == 3
     assert reasons == [reason]
     said = capsys.readouterr()
@@ -312,7 +304,9 @@ def test_a_limit_met_at_the_first_frame_falls_back_without_losing_it(nvenc: Mach
     sessions_of(0).ability("h264")
     nvenc.most_sessions = 0
     reasons: list[str] = []
-    packets = run(make_cuda_encoder(EncodeSettings(), nvenc.gpu, reasons.append), Painter(nvenc.gpu).frames(every(5)))
+    packets = packets_from(
+        make_cuda_encoder(EncodeSettings(), nvenc.gpu, reasons.append), Painter(nvenc.gpu).frames(every(5))
+    )
     assert sorted(packet.pts for packet in packets) == every(5)
     assert reasons == ["limit"]
 
@@ -322,14 +316,16 @@ def test_pictures_of_more_than_8_bits_are_encoded_in_software(nvenc: Machine) ->
     deep = Painter(nvenc.gpu).surface(np.zeros((180, 320), np.uint8))
     surface = replace(deep, width=160, height=120, format="p016")
     reasons: list[str] = []
-    packets = run(make_cuda_encoder(EncodeSettings(), nvenc.gpu, reasons.append), [replace(frame, picture=surface)])
+    packets = packets_from(
+        make_cuda_encoder(EncodeSettings(), nvenc.gpu, reasons.append), [replace(frame, picture=surface)]
+    )
     assert (len(packets), reasons) == (1, ["unsupported"])
 
 
 def test_nvenc_is_taken_where_it_is_and_named_in_the_plan(nvenc: Machine) -> None:
     reasons: list[str] = []
     encoder = make_cuda_encoder(EncodeSettings(), nvenc.gpu, reasons.append)
-    assert len(run(encoder, Painter(nvenc.gpu).frames(every(3)))) == 3
+    assert len(packets_from(encoder, Painter(nvenc.gpu).frames(every(3)))) == 3
     assert (len(nvenc.asked), reasons) == (2, [])
     assert name_cuda_encoder(EncodeSettings(), nvenc.gpu) == "nvenc"
     assert name_cuda_encoder(EncodeSettings(preset="ultrafast"), nvenc.gpu) == "libx264"
@@ -339,7 +335,7 @@ def test_nvenc_by_name_fails_where_it_is_not(nvenc: Machine) -> None:
     nvenc.refusal = refused(OPENING, 2)
     reasons: list[str] = []
     with pytest.raises(DeviceError, match="this GPU has no video encoder"):
-        run(make_cuda_encoder(EncodeSettings(encoder="nvenc"), nvenc.gpu, reasons.append), [])
+        packets_from(make_cuda_encoder(EncodeSettings(encoder="nvenc"), nvenc.gpu, reasons.append), [])
     assert reasons == []
     with pytest.raises(DeviceError, match="this GPU has no video encoder"):
         name_cuda_encoder(EncodeSettings(encoder="nvenc"), nvenc.gpu)
@@ -348,7 +344,10 @@ def test_nvenc_by_name_fails_where_it_is_not(nvenc: Machine) -> None:
 def test_the_name_of_a_software_encoder_asks_nvenc_nothing(nvenc: Machine) -> None:
     reasons: list[str] = []
     settings = EncodeSettings(encoder="libx264")
-    assert len(run(make_cuda_encoder(settings, nvenc.gpu, reasons.append), Painter(nvenc.gpu).frames(every(2)))) == 2
+    assert (
+        len(packets_from(make_cuda_encoder(settings, nvenc.gpu, reasons.append), Painter(nvenc.gpu).frames(every(2))))
+        == 2
+    )
     assert (nvenc.tries, reasons) == (0, [])
     assert name_cuda_encoder(settings, nvenc.gpu) == "libx264"
 
