@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     U8: TypeAlias = npt.NDArray[np.uint8]
+    U16: TypeAlias = npt.NDArray[np.uint16]
     F32: TypeAlias = npt.NDArray[np.float32]
     I64: TypeAlias = npt.NDArray[np.int64]
 
@@ -49,13 +50,13 @@ class Packet:
 class Segmentation:
     """Class scores of one frame at the model's resolution. They cover exactly the whole frame: stretch to use."""
 
-    scores: U8 = field(repr=False)
-    """(K, h, w): probability x 255 of each class in `class_ids`, in the frame's own orientation, padding cut off."""
+    scores: U16 = field(repr=False)
+    """(K, h, w): probability x 65535 of each class in `class_ids`, in the frame's own orientation, padding cut off."""
     class_ids: tuple[int, ...]
     """Classes that have scores. One class: foreground where the score exceeds `threshold`. Several (background
     among them, if the model has one): the highest score wins."""
-    threshold: int = 127
-    """0 to 255; used when there is one class only."""
+    threshold: int = 32767
+    """0 to 65535; used when there is one class only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

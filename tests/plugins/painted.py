@@ -13,6 +13,7 @@ from vrseg.gpu.found import DeviceDetections, DeviceSegmentation
 from vrseg.gpu.memory import recorded
 from vrseg.gpu.surface import Surface
 from vrseg.gpu.tensor import DeviceTensor
+from vrseg.postprocess.class_map import in_bytes
 from vrseg.render.cpu import make_render
 from vrseg.render.cuda import Paint, PaintStyle
 from vrseg.render.picture import planes_of
@@ -86,9 +87,9 @@ def device_result(gpu: Gpu, result: Result) -> DeviceResult:
     """Upload a result, beside other data in one block, as heads do."""
     if isinstance(result, Segmentation):
         before = 512
-        tensor = upload(gpu, np.concatenate([np.zeros(before, np.uint8), result.scores.ravel()]))
+        tensor = upload(gpu, np.concatenate([np.zeros(before, np.uint8), in_bytes(result.scores).ravel()]))
         scores = DeviceTensor(lease=tensor.lease, shape=result.scores.shape, dtype="uint8", offset_bytes=before)
-        return DeviceSegmentation(scores=scores, class_ids=result.class_ids, threshold=result.threshold)
+        return DeviceSegmentation(scores=scores, class_ids=result.class_ids, threshold=result.threshold >> 8)
     return _device_boxes(gpu, result)
 
 

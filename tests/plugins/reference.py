@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from vrseg.frame import F32, U8
 
-    Shrink: TypeAlias = Callable[[av.VideoFrame, int, int], U8]
-    """A decoded picture, width, height; gives (height, width, 3) RGB."""
+    Shrink: TypeAlias = Callable[[av.VideoFrame, int, int], F32]
+    """A decoded picture, width, height; gives (height, width, 3) RGB, 0 to 255, not rounded. `box_rgb` is one."""
     Bool: TypeAlias = npt.NDArray[np.bool_]
 
 DESCRIPTIONS = Path(__file__).resolve().parents[2] / "configs" / "models"
@@ -70,17 +70,14 @@ def exact_rgb(picture: av.VideoFrame) -> U8:
     return np.asarray(converted.to_ndarray(), np.uint8)
 
 
-def by_opencv(picture: av.VideoFrame, width: int, height: int) -> U8:
-    rgb = exact_rgb(picture)
-    method = cv2.INTER_AREA if width < rgb.shape[1] else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(rgb, (width, height), interpolation=method), np.uint8)
-
-
-def by_ffmpeg(picture: av.VideoFrame, width: int, height: int) -> U8:
-    """Resize and convert in one call. The flag keeps FFmpeg from its quick conversion; see `exact_rgb`."""
-    how = Interpolation.AREA | Interpolation.FULL_CHR_H_INT
-    small = picture.reformat(width, height, "rgb24", interpolation=how, src_colorspace=_space(picture))
-    return np.asarray(small.to_ndarray(), np.uint8)
+def by_ffmpeg(picture: av.VideoFrame, width: int, height: int) -> F32:
+    """Resize and convert in one call of FFmpeg's scaler, to 14 bits."""
+    small = picture.reformat(
+        width, height, "gbrp14le", interpolation=Interpolation.AREA, src_colorspace=_space(picture)
+    )
+    rows = [np.frombuffer(memoryview(plane), np.uint16).reshape(height, -1)[:, :width] for plane in small.planes]
+    rgb = np.stack([rows[2], rows[0], rows[1]], axis=-1)
+    return np.asarray(np.minimum(rgb.astype(np.float32) / 64, 255))
 
 
 def person_scores(session: Any, name: str, picture: av.VideoFrame, shrink: Shrink) -> F32:
@@ -90,7 +87,7 @@ def person_scores(session: Any, name: str, picture: av.VideoFrame, shrink: Shrin
         ratio = min(398 / picture.width, 224 / picture.height)
         width, height = round(picture.width * ratio), round(picture.height * ratio)
         left, top = (398 - width) // 2, (224 - height) // 2
-        canvas = np.zeros((224, 398, 3), np.uint8)
+        canvas = np.zeros((224, 398, 3), np.float32)
         canvas[top : top + height, left : left + width] = shrink(picture, width, height)
         tensor = ((canvas / 255 - 0.5) / 0.5).astype(np.float32).transpose(2, 0, 1)[None]
         return np.asarray(session.run(None, {feed: tensor})[0][0, 1, top : top + height, left : left + width])
@@ -104,11 +101,6 @@ def enlarged(scores: F32, picture: av.VideoFrame) -> F32:
     return np.asarray(cv2.resize(scores, (picture.width, picture.height), interpolation=cv2.INTER_LINEAR))
 
 
-def in_bytes(scores: F32) -> F32:
-    """Round to whole 255ths, as `Segmentation.scores` says; halves down, so that 0.5 does not exceed 0.5."""
-    return np.asarray(np.ceil(scores * 255 - 0.5) / 255, np.float32)
-
-
 def person_mask(session: Any, name: str, picture: av.VideoFrame, shrink: Shrink) -> Bool:
     return enlarged(person_scores(session, name, picture, shrink), picture) > 0.5
 
@@ -117,7 +109,7 @@ def plain_boxes(session: Any, picture: av.VideoFrame, shrink: Shrink) -> list[Bo
     """Return what YOLOX finds."""
     ratio = min(416 / picture.height, 416 / picture.width)
     width, height = round(picture.width * ratio), round(picture.height * ratio)
-    canvas = np.full((416, 416, 3), 114, np.uint8)
+    canvas = np.full((416, 416, 3), 114, np.float32)
     canvas[:height, :width] = shrink(picture, width, height)
     (rows,) = session.run(None, {"images": canvas[..., ::-1].transpose(2, 0, 1).astype(np.float32)[None]})[0]
     columns, lines, strides = _cells()

@@ -8,6 +8,7 @@ import numpy as np
 from plugins.clips import moving_picture
 from plugins.frames import frame_of
 from plugins.painted import tagged
+from plugins.scores import in_16_bits
 
 from vrseg.frame import Detections, Segmentation
 from vrseg.models.spec import ResolvedClass
@@ -33,12 +34,12 @@ def disc(rows: int, columns: int, left: float, radius: float, softness: float) -
 
 def person(rows: int = 45, columns: int = 80, softness: float = 0.04, threshold: int = 127) -> Segmentation:
     scores = disc(rows, columns, 0.45, 0.2, softness)[None]
-    return Segmentation(scores=scores, class_ids=(0,), threshold=threshold)
+    return Segmentation(scores=in_16_bits(scores), class_ids=(0,), threshold=threshold << 8 | 255)
 
 
 def person_and_dog(rows: int = 45, columns: int = 80, softness: float = 0.04) -> Segmentation:
     one, other = disc(rows, columns, 0.35, 0.2, softness), disc(rows, columns, 0.6, 0.2, softness)
-    return Segmentation(scores=np.stack([255 - np.maximum(one, other), one, other]), class_ids=(0, 1, 2))
+    return Segmentation(scores=in_16_bits(np.stack([255 - np.maximum(one, other), one, other])), class_ids=(0, 1, 2))
 
 
 def noise(classes: int, seed: int) -> Segmentation:
@@ -46,7 +47,7 @@ def noise(classes: int, seed: int) -> Segmentation:
     rng = np.random.default_rng(seed)
     scores = np.kron(rng.integers(60, 250, (classes, 9, 16)), np.ones((1, 5, 5)))
     scores[-1] = scores[:-1].max(axis=0) - 3
-    return Segmentation(scores=scores.astype(np.uint8), class_ids=tuple(range(classes)))
+    return Segmentation(scores=in_16_bits(scores), class_ids=tuple(range(classes)))
 
 
 def boxes(*rows: tuple[float, float, float, float, float, int]) -> Detections:

@@ -12,7 +12,7 @@ from vrseg.config.schema import Model
 from vrseg.frame import Frame, Inference, Placement, Segmentation
 from vrseg.models.load import load_spec
 from vrseg.postprocess.class_map import NOTHING, class_map
-from vrseg.postprocess.segment import SegmentHead, softmax, to_bytes
+from vrseg.postprocess.segment import SegmentHead, in_steps, softmax
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,20 +47,20 @@ def test_a_score_exceeds_the_threshold_where_the_probability_does(tmp_path: Path
     probability = np.linspace(0, 1, 24 * 32).reshape(1, 24, 32)
     found = read(spec, probability)
     assert found.class_ids == (0,)
-    unsure = np.abs(probability - threshold) < 0.5 / 255
+    unsure = np.abs(probability - threshold) < 0.5 / 65535
     np.testing.assert_array_equal((found.scores > found.threshold)[~unsure], (probability > threshold)[~unsure])
 
 
 def test_half_is_the_exact_border_of_the_usual_threshold() -> None:
     below, half, above = np.float32(0.49999), np.float32(0.5), np.float32(0.5001)
-    assert (to_bytes(np.array([below, half, above], np.float32)) > 127).tolist() == [False, False, True]
-    assert to_bytes(np.array([-3, 0, 1, 7, np.nan], np.float32)).tolist() == [0, 0, 255, 255, 0]
+    assert (in_steps(np.array([below, half, above], np.float32)) > 32767).tolist() == [False, False, True]
+    assert in_steps(np.array([-3, 0, 1, 7, np.nan], np.float32)).tolist() == [0, 0, 65535, 65535, 0]
 
 
 def test_logits_of_one_channel_pass_a_sigmoid(tmp_path: Path) -> None:
     logits = np.linspace(-200, 200, 24 * 32).reshape(1, 24, 32)
     found = read(spec_with(tmp_path, 1), logits)
-    np.testing.assert_allclose(found.scores, 255 / (1 + np.exp(-logits)), atol=0.51)
+    np.testing.assert_allclose(found.scores, 65535 / (1 + np.exp(-logits)), atol=0.55)
 
 
 @pytest.mark.parametrize("last", ["", "Softmax"])
@@ -73,7 +73,7 @@ def test_two_channels_are_one_class_against_the_background(tmp_path: Path, last:
     probability = powers / powers.sum(axis=0)
     found = read(spec_with(tmp_path, 2, last, classes=names), probability if last else logits)
     assert found.class_ids == (1 - background,)
-    np.testing.assert_allclose(found.scores[0], probability[1 - background] * 255, atol=0.51)
+    np.testing.assert_allclose(found.scores[0], probability[1 - background] * 65535, atol=0.55)
 
 
 @pytest.mark.parametrize("last", ["", "Softmax"])
@@ -105,7 +105,7 @@ def test_the_padding_of_a_letterbox_is_cut_off_at_any_resolution_of_the_scores(t
     scores[0, 4 // factor : 20 // factor, 8 // factor : 24 // factor] = 1
     found = read(spec_with(tmp_path, 1, "Sigmoid"), scores, left=8, top=4, width=16, height=16)
     assert found.scores.shape == (1, 16 // factor, 16 // factor)
-    assert (found.scores == 255).all()
+    assert (found.scores == 65535).all()
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
@@ -114,7 +114,7 @@ def test_scores_are_turned_back_to_the_frame_s_own_orientation(tmp_path: Path, r
     coded[: len(coded) // 2, : coded.shape[1] // 2] = 1  # top left of the coded frame
     upright = np.rot90(coded, -rotation // 90)
     found = read(spec_with(tmp_path, 1, "Sigmoid"), upright[None], rotation_deg=rotation)
-    np.testing.assert_array_equal(found.scores[0], coded * 255)
+    np.testing.assert_array_equal(found.scores[0], coded * 65535)
 
 
 @pytest.mark.parametrize("shape", [(1, 24, 32, 1), (1, 24, 32)])
@@ -126,7 +126,7 @@ def test_scores_without_a_channel_axis_or_with_it_last_are_the_same(tmp_path: Pa
     outputs = {spec.outputs[0]: values.reshape(shape)}
     (out,) = SegmentHead(spec).process(Inference(frames=(frame,), placements=(placement,), outputs=outputs))
     assert isinstance(out.result, Segmentation)
-    np.testing.assert_allclose(out.result.scores[0], values * 255, atol=0.51)
+    np.testing.assert_allclose(out.result.scores[0], values * 65535, atol=0.51)
 
 
 def test_softmax_survives_large_logits() -> None:

@@ -11,7 +11,7 @@ from plugins.heads import HeadOnGpu, Onlooker, classes, frames_of, inference_of,
 
 from vrseg.frame import Segmentation
 from vrseg.gpu.counts import CountsSnapshot
-from vrseg.postprocess.class_map import NOTHING
+from vrseg.postprocess.class_map import NOTHING, in_bytes
 from vrseg.postprocess.segment_cuda import window_fields
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ def test_scores_are_those_of_the_cpu(
         assert frame.result.scores.shape == wanted.scores.shape
         np.testing.assert_allclose(frame.result.scores.astype(int), wanted.scores, atol=off, rtol=0)
         kept = [seen["class_ids"].index(one) for one in wanted.class_ids]
-        np.testing.assert_array_equal(seen["scores"][kept], frame.result.scores)
-        assert (seen["threshold"], seen["scores"].dtype) == (wanted.threshold, np.uint8)
+        np.testing.assert_array_equal(seen["scores"][kept], in_bytes(frame.result.scores))
+        assert (seen["threshold"], seen["scores"].dtype) == (wanted.threshold >> 8, np.uint8)
         assert set(seen["class_ids"]) - {NOTHING} == set(range(shape[0])) or len(seen["class_ids"]) == 1
 
 
@@ -133,7 +133,7 @@ def test_results_may_be_kept_for_ever(any_gpu: Gpu) -> None:
     with HeadOnGpu(any_gpu, toy_spec()) as head:
         kept = [head.read(frames, {"scores": np.full((1, 1, 48, 64), n / 40, np.float32)}) for n in range(40)]
     values = [int(frame.result.scores.max()) for (frame,) in kept if isinstance(frame.result, Segmentation)]
-    assert values == pytest.approx([255 * n / 40 for n in range(40)], abs=0.51)
+    assert values == pytest.approx([65535 * n / 40 for n in range(40)], abs=0.51)
 
 
 def test_frames_that_nobody_reads_on_the_host_cross_no_bus(any_gpu: Gpu) -> None:
@@ -157,7 +157,7 @@ def test_a_batch_is_one_launch_one_wait_and_no_allocation(any_gpu: Gpu) -> None:
             list(head.stage.process(one))
         spent = any_gpu.counts.snapshot() - before
     planes = 5 * (48 * 64 + 48 * 64 + 32 * 64)  # each of them a multiple of 256
-    assert spent == CountsSnapshot(launches=5, host_waits=5, to_host_bytes=5 * (256 + planes))
+    assert spent == CountsSnapshot(launches=5, host_waits=5, to_host_bytes=5 * (256 + 2 * planes))
 
 
 def test_answers_go_back_to_the_engine_with_the_batch(any_gpu: Gpu) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from plugins.painted import drawn_on_cpu, drawn_on_gpu
+from plugins.scores import in_16_bits
 from plugins.to_draw import disc, frame_like
 
 from vrseg.frame import Segmentation
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from plugins.painted import Yuv420
 
     from vrseg.config.schema import View
-    from vrseg.frame import U8
     from vrseg.gpu.device import Gpu
 
 
@@ -47,8 +47,7 @@ def decided(count: int, rows: int = 48, columns: int = 64) -> Segmentation:
 
 
 def segmentation(scores: Any) -> Segmentation:
-    planes: U8 = scores.astype(np.uint8)
-    return Segmentation(scores=planes, class_ids=tuple(range(len(planes))))
+    return Segmentation(scores=in_16_bits(scores), class_ids=tuple(range(len(scores))))
 
 
 def drawn(gpu: Gpu, result: Segmentation, view: View, width: int = 320, height: int = 180) -> Yuv420:

@@ -91,7 +91,7 @@ def test_many_classes_that_hardly_lead_are_told_apart_as_on_the_cpu(any_gpu: Gpu
 @pytest.mark.parametrize("view", VIEWS)
 def test_the_plane_that_stands_for_nothing_has_no_colour(any_gpu: Gpu, view: View) -> None:
     some = person_and_dog().scores[1:]
-    result = Segmentation(scores=np.concatenate([np.full_like(some[:1], 127), some]), class_ids=(NOTHING, 0, 1))
+    result = Segmentation(scores=np.concatenate([np.full_like(some[:1], 32767), some]), class_ids=(NOTHING, 0, 1))
     frame = frame_like()
     drawn, expected = both(any_gpu, frame, result, view, (PERSON, DOG))
     assert_alike(drawn, expected, view)
@@ -138,7 +138,7 @@ def test_a_picture_where_nothing_was_found_is_a_copy(any_gpu: Gpu) -> None:
     drawn, expected = both(any_gpu, frame, boxes(), "overlay", CLASSES)
     assert drawn.most(expected) == 0
     drawn, expected = both(
-        any_gpu, frame, Segmentation(scores=np.zeros((1, 8, 8), np.uint8), class_ids=(0,)), "overlay", (PERSON,)
+        any_gpu, frame, Segmentation(scores=np.zeros((1, 8, 8), np.uint16), class_ids=(0,)), "overlay", (PERSON,)
     )
     assert drawn.most(expected) == 0
 

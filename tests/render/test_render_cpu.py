@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from plugins.clips import moving_picture
 from plugins.frames import frame_of, frames_of_clip, rgb_frame
+from plugins.scores import in_16_bits
 
 from vrseg.errors import ConfigError
 from vrseg.frame import Detections, Segmentation
@@ -38,12 +39,12 @@ def disc(size: int = 64, *, left: float = 0.5, top: float = 0.5, radius: float =
 
 
 def one_class(scores: U8) -> Segmentation:
-    return Segmentation(scores=scores[None], class_ids=(0,))
+    return Segmentation(scores=in_16_bits(scores[None]), class_ids=(0,))
 
 
 def three_classes() -> Segmentation:
     person, dog = disc(left=0.3, radius=0.2), disc(left=0.7, radius=0.2)
-    return Segmentation(scores=np.stack([255 - np.maximum(person, dog), person, dog]), class_ids=(0, 1, 2))
+    return Segmentation(scores=in_16_bits(np.stack([255 - np.maximum(person, dog), person, dog])), class_ids=(0, 1, 2))
 
 
 def frame_like(pixel_format: str = "yuv420p", width: int = 320, height: int = 240) -> Frame:
@@ -107,8 +108,8 @@ def test_the_plane_that_stands_for_nothing_has_no_colour_and_is_no_foreground() 
     frame, person = frame_like(), disc(radius=0.2)
     nothing = np.full_like(person, 127)
     for result in (
-        Segmentation(scores=np.stack([nothing, person]), class_ids=(255, 0)),
-        Segmentation(scores=nothing[None], class_ids=(255,)),
+        Segmentation(scores=in_16_bits(np.stack([nothing, person])), class_ids=(255, 0)),
+        Segmentation(scores=in_16_bits(nothing[None]), class_ids=(255,)),
     ):
         shown = rgb(draw(frame, result, "overlay"))
         assert (shown[:30] == rgb(frame)[:30]).all()

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from plugins.encoded import every, frames_at
+from plugins.scores import in_16_bits
 
 from vrseg.errors import ConfigError, MediaError
 from vrseg.frame import Detections, Segmentation
@@ -31,7 +32,7 @@ def half_person() -> Segmentation:
     scores = np.zeros((2, 12, 16), np.uint8)
     scores[1, :, :8] = 255
     scores[0] = 255 - scores[1]
-    return Segmentation(scores=scores, class_ids=(0, 1))
+    return Segmentation(scores=in_16_bits(scores), class_ids=(0, 1))
 
 
 def line_of(path: Path, frame: Frame, **settings: Any) -> dict[str, Any]:

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DeviceSegmentation:
-    """`vrseg.frame.Segmentation` on the device: same meaning, same numbers."""
+    """`vrseg.frame.Segmentation` on the device, as drawing needs it: the upper 8 bits of its numbers."""
 
     scores: DeviceTensor = field(repr=False)
-    """(K, h, w) uint8: probability x 255, in the frame's own orientation, padding cut off: stretch to use."""
+    """(K, h, w) uint8, in the frame's own orientation, padding cut off: stretch to use."""
     class_ids: tuple[int, ...]
     threshold: int
+    """0 to 255"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,6 +1,7 @@
-// Scores of a segmentation network, turned into 8-bit scores that cover exactly the frame. A thread takes one pixel
-// of the result, or two, at the network's resolution; blockIdx.y counts frames. Same arithmetic as segment.py: products and
-// differences are rounded one by one, as NumPy does, so that both agree on which side of a level a score lies.
+// Scores of a segmentation network, turned into scores that cover exactly the frame: 8 bits for drawing, and 16 where
+// somebody reads them on the host. A thread takes one pixel of the result, or two, at the network's resolution;
+// blockIdx.y counts frames. Same arithmetic as segment.py: products and differences are rounded one by one, as NumPy
+// does, so that both agree on which side of a step a score lies.
 
 // What the network gave; strides in elements. Mirrored by SCORES in segment_cuda.py.
 struct Scores {
@@ -13,7 +14,7 @@ struct Scores {
 
 // The part of a frame's scores that shows its picture, upright. Mirrored by WINDOW in segment_cuda.py.
 struct Window {
-    u64 offset;  // bytes from the start of the output to this frame's first plane
+    u64 offset;  // scores from the start of the output to this frame's first plane
     int frame;   // in the batch
     int left, top, width, height;
     int quarter_turns;  // that turn upright scores back, counter-clockwise
@@ -38,25 +39,28 @@ __device__ __forceinline__ u64 element_for(const Scores& scores, const Window& w
     return window.frame * scores.frame_stride + pixel * scores.pixel_stride;
 }
 
-// 127 for a half, so that a byte exceeds 127 exactly where the probability exceeds 0.5; 0 for NaN.
-__device__ __forceinline__ u8 byte_of(float probability) {
-    const float level = __fsub_rn(__fmul_rn(probability, 255.0f), 0.5f);
-    return (u8)__float2int_ru(fminf(fmaxf(level, 0.0f), 255.0f));
+// 32767 for a half, so that a score exceeds 32767 exactly where the probability exceeds 0.5; 0 for NaN.
+__device__ __forceinline__ u16 steps_of(float probability) {
+    const float steps = __fsub_rn(__fmul_rn(probability, 65535.0f), 0.5f);
+    return (u16)__float2int_ru(fminf(fmaxf(steps, 0.0f), 65535.0f));
 }
 
 // By the tangent, which cannot overflow.
 __device__ __forceinline__ float sigmoid(float logit) { return tanhf(logit * 0.5f) * 0.5f + 0.5f; }
 
 // One plane for each frame: the channel `something`, or with logits its lead over `nothing` (-1: there is none).
+// `out` gets 8 bits of each score, `fine` 16, unless it is 0.
 extern "C" __global__ void __launch_bounds__(256)
-one_class(const Scores scores, int something, int nothing, int logits, u64 out, const Windows windows) {
+one_class(const Scores scores, int something, int nothing, int logits, u64 out, u64 fine, const Windows windows) {
     const Window& window = windows.of[blockIdx.y];
     const int place = blockIdx.x * blockDim.x + threadIdx.x;
     if (place >= window.width * window.height) return;
     const u64 element = element_for(scores, window, place);
     float value = score_at(scores, element, something);
     if (logits && nothing >= 0) value = __fsub_rn(value, score_at(scores, element, nothing));
-    ((u8*)(out + window.offset))[place] = byte_of(logits ? sigmoid(value) : value);
+    const u16 steps = steps_of(logits ? sigmoid(value) : value);
+    ((u8*)out)[window.offset + place] = (u8)(steps >> 8);
+    if (fine) ((u16*)fine)[window.offset + place] = steps;
 }
 
 constexpr int HELD = 24;  // channels that a thread keeps in registers: what most networks for scenes and bodies have
@@ -73,10 +77,25 @@ __device__ __forceinline__ bool beats(float value, float highest) {
 // Where the planes of one frame go, and what is noted of them.
 struct Target {
     u8* planes;
+    u16* fine;          // 0: nobody asks
     int area;
     u32* wins;          // one bit for each class; 0: nobody asks
-    int nothing_level;  // of a plane in front; negative: there is none
+    int nothing_steps;  // of a plane in front; negative: there is none
 };
+
+// Scores of one class, of pixels side by side.
+template <int PIXELS>
+__device__ __forceinline__ void put(const Target& to, size_t at, const u16 (&steps)[PIXELS]) {
+    struct alignas(PIXELS) Bytes { u8 of[PIXELS]; } bytes;
+    struct alignas(2 * PIXELS) Steps { u16 of[PIXELS]; } fine;
+#pragma unroll
+    for (int i = 0; i < PIXELS; ++i) {
+        bytes.of[i] = (u8)(steps[i] >> 8);
+        fine.of[i] = steps[i];
+    }
+    *(Bytes*)(to.planes + at) = bytes;
+    if (to.fine) *(Steps*)(to.fine + at) = fine;
+}
 
 __device__ __forceinline__ void note(u32* wins, int winner) {
     u32* word = wins + winner / 32;
@@ -88,7 +107,6 @@ __device__ __forceinline__ void note(u32* wins, int winner) {
 template <typename Score, int PIXELS>
 __device__ __forceinline__ void few_channels(const Scores& scores, u64 element, int logits, const Target& to, int place) {
     struct alignas(PIXELS * sizeof(Score)) Read { Score of[PIXELS]; };
-    struct alignas(PIXELS) Written { u8 of[PIXELS]; };
     float held[HELD][PIXELS];
     const Score* from = (const Score*)scores.address + element;
 #pragma unroll
@@ -129,21 +147,20 @@ __device__ __forceinline__ void few_channels(const Scores& scores, u64 element, 
             scale[i] = 1.0f / sum;
         }
     }
-    u8* plane = to.planes + place;
-    if (to.nothing_level >= 0) {
-        Written level;
+    u16 steps[PIXELS];
+    size_t at = place;
+    if (to.nothing_steps >= 0) {
 #pragma unroll
-        for (int i = 0; i < PIXELS; ++i) level.of[i] = (u8)to.nothing_level;
-        *(Written*)plane = level;
-        plane += to.area;
+        for (int i = 0; i < PIXELS; ++i) steps[i] = (u16)to.nothing_steps;
+        put(to, at, steps);
+        at += to.area;
     }
 #pragma unroll
-    for (int channel = 0; channel < HELD; ++channel, plane += to.area) {
+    for (int channel = 0; channel < HELD; ++channel, at += to.area) {
         if (channel >= scores.channels) break;
-        Written bytes;
 #pragma unroll
-        for (int i = 0; i < PIXELS; ++i) bytes.of[i] = byte_of(logits ? held[channel][i] * scale[i] : held[channel][i]);
-        *(Written*)plane = bytes;
+        for (int i = 0; i < PIXELS; ++i) steps[i] = steps_of(logits ? held[channel][i] * scale[i] : held[channel][i]);
+        put(to, at, steps);
     }
 }
 
@@ -160,14 +177,14 @@ __device__ void many_channels(const Scores& scores, u64 element, int logits, con
     for (int channel = 0; logits && channel < scores.channels; ++channel)
         sum += exp2f((score_at(scores, element, channel) - highest) * LOG2_E);
 
-    u8* plane = to.planes + place;
-    if (to.nothing_level >= 0) {
-        *plane = (u8)to.nothing_level;
-        plane += to.area;
+    size_t at = place;
+    if (to.nothing_steps >= 0) {
+        put(to, at, {(u16)to.nothing_steps});
+        at += to.area;
     }
-    for (int channel = 0; channel < scores.channels; ++channel, plane += to.area) {
+    for (int channel = 0; channel < scores.channels; ++channel, at += to.area) {
         const float value = score_at(scores, element, channel);
-        *plane = byte_of(logits ? exp2f((value - highest) * LOG2_E) / sum : value);
+        put(to, at, {steps_of(logits ? exp2f((value - highest) * LOG2_E) / sum : value)});
     }
 }
 
@@ -193,18 +210,19 @@ __device__ __forceinline__ void two_places(const Scores& scores, const Window& w
     }
 }
 
-// All classes, one plane each; in front of them a plane of `nothing_level`, unless that is negative. With logits the
-// planes are their softmax. Sets the bit of each class that is the highest somewhere, 32 classes in a word of `wins`
+// All classes, one plane each; in front of them a plane of `nothing_steps`, unless that is negative. With logits the
+// planes are their softmax. `out` and `fine` as above. Sets the bit of each class that is the highest somewhere, 32 classes in a word of `wins`
 // and `win_words` words for each frame, unless `wins` is 0. A thread takes two pixels.
 extern "C" __global__ void __launch_bounds__(256)
-several_classes(const Scores scores, int logits, int nothing_level, u64 out, u64 wins, int win_words,
+several_classes(const Scores scores, int logits, int nothing_steps, u64 out, u64 fine, u64 wins, int win_words,
                 const Windows windows) {
     const Window& window = windows.of[blockIdx.y];
     const int place = 2 * (blockIdx.x * blockDim.x + threadIdx.x);
     const int area = window.width * window.height;
     if (place >= area) return;
     u32* words = wins ? (u32*)wins + window.frame * win_words : nullptr;
-    const Target to = {(u8*)(out + window.offset), area, words, nothing_level};
+    u16* const fine_planes = fine ? (u16*)fine + window.offset : nullptr;
+    const Target to = {(u8*)out + window.offset, fine_planes, area, words, nothing_steps};
     if (scores.half_floats) two_places<u16>(scores, window, logits, to, place);
     else two_places<float>(scores, window, logits, to, place);
 }

@@ -1,4 +1,4 @@
-"""Scores of a segmentation network, as 8-bit scores that cover exactly the frame."""
+"""Scores of a segmentation network, as 16-bit scores that cover exactly the frame."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from vrseg.postprocess.class_map import NOTHING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from vrseg.frame import F32, U8, Frame, Inference, Placement
+    from vrseg.frame import F32, U16, Frame, Inference, Placement
     from vrseg.models.spec import ModelSpec
+
+STEPS = 65535
+"""The score of a probability of 1."""
 
 
 class SegmentHead:
@@ -22,7 +25,7 @@ class SegmentHead:
 
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
-        self._threshold = int(to_bytes(np.array([spec.thresholds.mask], np.float32))[0])
+        self._threshold = int(in_steps(np.array([spec.thresholds.mask], np.float32))[0])
 
     def open(self) -> None:
         pass
@@ -59,7 +62,7 @@ class SegmentHead:
         return self._several(scores, rotation_deg)
 
     def _one_class(self, probability: F32, class_id: int, rotation_deg: int) -> Segmentation:
-        scores = turned_back(to_bytes(probability), rotation_deg)
+        scores = turned_back(in_steps(probability), rotation_deg)
         return Segmentation(scores=scores, class_ids=(class_id,), threshold=self._threshold)
 
     def _several(self, scores: F32, rotation_deg: int) -> Segmentation:
@@ -67,7 +70,7 @@ class SegmentHead:
         wins = np.bincount(scores.argmax(axis=0).ravel(), minlength=len(scores))
         kept = np.union1d(np.flatnonzero(wins), sorted(self._spec.background_ids)).astype(int)
         probability = softmax(scores, kept) if self._spec.decode == "logits" else scores[kept]
-        planes, ids = to_bytes(probability), tuple(kept.tolist())
+        planes, ids = in_steps(probability), tuple(kept.tolist())
         if self._spec.decode == "probability" and not self._spec.background_ids:
             # Independent scores, none of them for nothing: nothing wins where no score passes the threshold.
             planes = np.concatenate([np.full_like(planes[:1], self._threshold), planes])
@@ -92,22 +95,22 @@ def window(width: int, height: int, placement: Placement, spec: ModelSpec) -> tu
     return left, top, right, bottom
 
 
-def turned_back(scores: U8, rotation_deg: int) -> U8:
+def turned_back(scores: U16, rotation_deg: int) -> U16:
     """Turn upright scores (K, h, w) to the frame's own orientation, rows contiguous."""
     return np.ascontiguousarray(np.rot90(scores, rotation_deg // 90, axes=(1, 2)))
 
 
-def to_bytes(probability: F32) -> U8:
-    """Round probabilities to 0..255 so that a score exceeds 127 exactly where the probability exceeds 0.5.
+def in_steps(probability: F32) -> U16:
+    """Round probabilities to 0..65535 so that a score exceeds 32767 exactly where the probability exceeds 0.5.
 
-    Halves are rounded down: 0.5 itself, 127.5 of 255, must not exceed. NaN becomes 0.
+    Halves are rounded down: 0.5 itself, 32767.5 of 65535, must not exceed. NaN becomes 0.
     """
-    scores: F32 = probability * np.float32(255)
+    scores: F32 = probability * np.float32(STEPS)
     scores -= np.float32(0.5)
     np.ceil(scores, out=scores)
     np.fmax(scores, 0, out=scores)
-    np.minimum(scores, 255, out=scores)
-    return scores.astype(np.uint8)
+    np.minimum(scores, STEPS, out=scores)
+    return scores.astype(np.uint16)
 
 
 def sigmoid(logits: F32) -> F32:

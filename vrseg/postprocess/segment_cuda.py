@@ -1,9 +1,13 @@
-"""Scores of a segmentation network, as 8-bit scores that cover exactly the frame, on a CUDA device."""
+"""Scores of a segmentation network, as scores that cover exactly the frame, on a CUDA device.
+
+What draws gets 8 bits of each, what leaves the device 16.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import accumulate
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +20,7 @@ from vrseg.gpu.memory import host_view
 from vrseg.gpu.tensor import DeviceTensor
 from vrseg.gpu.transfer import clear, copy_to_host
 from vrseg.postprocess.class_map import NOTHING
-from vrseg.postprocess.segment import to_bytes, window
+from vrseg.postprocess.segment import in_steps, window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
     import cupy
     import numpy.typing as npt
 
-    from vrseg.frame import U8, Inference, Placement
+    from vrseg.frame import U8, U16, Inference, Placement
     from vrseg.gpu.lane import Lane
     from vrseg.gpu.memory import Lease
     from vrseg.models.spec import ModelSpec
@@ -57,7 +61,7 @@ FRAMES_PER_LAUNCH = 64  # their windows are 2 KiB of the 4 that a kernel's param
 WINDOWS = np.dtype([("of", WINDOW, (FRAMES_PER_LAUNCH,))], align=True)
 _THREADS = 256
 _PIXELS_OF_THREAD = {"one_class": 1, "several_classes": 2}
-_ALIGNMENT = 256  # of each frame's planes: what a memory transaction likes
+_ALIGNMENT = 256  # of each frame's planes, in scores: what a memory transaction likes, in bytes too
 _LENT = 2  # one batch that is drawn, one that is read; a second is made only if drawing keeps the first
 
 
@@ -103,7 +107,7 @@ def scores_fields(tensor: DeviceTensor, *, channels_last: bool) -> tuple[tuple[i
 def window_fields(
     placements: Sequence[Placement], width: int, height: int, planes: int, spec: ModelSpec
 ) -> tuple[npt.NDArray[Any], int]:
-    """Lay the frames' planes one after the other: (N,) of WINDOW, and how many bytes they take.
+    """Lay the frames' planes one after the other: (N,) of WINDOW, and how many scores they take.
 
     Args:
         placements: of the frames.
@@ -125,7 +129,11 @@ def window_fields(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Where the bytes of one batch come from and go to. A block holds the words of winning classes, then the planes."""
+    """Where the scores of one batch come from and go to.
+
+    A block holds what crosses to the host, if anybody reads it there: the words of winning classes and planes of 16
+    bits. Behind it lie the planes of 8 bits.
+    """
 
     meaning: Meaning
     scores: npt.NDArray[Any]
@@ -135,7 +143,8 @@ class Plan:
     win_words: int
     """For each frame; 0 when nobody asks which classes win somewhere, or there is one plane."""
     wins_bytes: int
-    used_bytes: int
+    crossing_bytes: int
+    """Of the words and the planes of 16 bits; 0 without host results."""
     block_bytes: int
     """Of the largest batch."""
 
@@ -148,15 +157,16 @@ def plan_of(item: Inference, spec: ModelSpec, *, max_batch: int, host_results: b
     planes = len(meaning.class_ids)
     win_words = -(-channels // 32) if host_results and planes > 1 else 0
     wins_bytes = _aligned(max_batch * win_words * 4)
-    windows, planes_bytes = window_fields(item.placements, width, height, planes, spec)
+    windows, planes_scores = window_fields(item.placements, width, height, planes, spec)
+    most_scores = max_batch * _aligned(planes * width * height)
     return Plan(
         meaning=meaning,
         scores=np.array([scores], SCORES),
         windows=windows,
         win_words=win_words,
         wins_bytes=wins_bytes,
-        used_bytes=wins_bytes + planes_bytes,
-        block_bytes=wins_bytes + max_batch * _aligned(planes * width * height),
+        crossing_bytes=wins_bytes + 2 * planes_scores if host_results else 0,
+        block_bytes=wins_bytes + (3 if host_results else 1) * most_scores,
     )
 
 
@@ -166,7 +176,7 @@ class SegmentReader:
     def __init__(self, lane: Lane, *, host_results: bool) -> None:
         self._lane = lane
         self._host_results = host_results
-        self._threshold = int(to_bytes(np.array([lane.spec.thresholds.mask], np.float32))[0])
+        self._threshold = int(in_steps(np.array([lane.spec.thresholds.mask], np.float32))[0])
         self._scores = LatePool(lane.gpu, "device", limit=_LENT, name=f"{lane.spec.name}.scores")
         self._crossing = LatePool(lane.gpu, "pinned", limit=1, name=f"{lane.spec.name}.scores")
         self._kernels: Kernels | None = None
@@ -186,11 +196,12 @@ class SegmentReader:
         crossing = None
         if self._host_results:
             crossing = self._crossing.lend(plan.block_bytes)
-            copy_to_host(lane.gpu, crossing.address, lease.address, plan.used_bytes, stream)
+            copy_to_host(lane.gpu, crossing.address, lease.address, plan.crossing_bytes, stream)
         return SegmentReading(
             found=tuple(self._found(plan, one, lease) for one in plan.windows),
             crossing=crossing,
-            win_words=plan.win_words,
+            plan=plan,
+            threshold=self._threshold,
             background_ids=lane.spec.background_ids,
         )
 
@@ -202,12 +213,13 @@ class SegmentReader:
         assert self._kernels is not None  # noqa: S101 -- `open` comes first
         argument = np.zeros(1, WINDOWS)
         argument["of"][0, : len(windows)] = windows
-        logits, out = np.int32(self._lane.spec.decode == "logits"), np.uint64(block + plan.wins_bytes)
+        logits = np.int32(self._lane.spec.decode == "logits")
+        out = np.uint64(block + plan.crossing_bytes), np.uint64(block + plan.wins_bytes if plan.crossing_bytes else 0)
         name, ids = "one_class", plan.meaning.class_ids
-        arguments: tuple[Any, ...] = (np.int32(plan.meaning.something), np.int32(plan.meaning.nothing), logits, out)
+        arguments: tuple[Any, ...] = (np.int32(plan.meaning.something), np.int32(plan.meaning.nothing), logits, *out)
         if len(ids) > 1:
-            name, level = "several_classes", np.int32(self._threshold if ids[0] == NOTHING else -1)
-            arguments = (logits, level, out, np.uint64(block if plan.win_words else 0), np.int32(plan.win_words))
+            name, steps = "several_classes", np.int32(self._threshold if ids[0] == NOTHING else -1)
+            arguments = (logits, steps, *out, np.uint64(block if plan.win_words else 0), np.int32(plan.win_words))
         area = int((windows["width"] * windows["height"]).max())
         grid = (-(-area // (_THREADS * _PIXELS_OF_THREAD[name])), len(windows), 1)
         self._kernels.launch(name, stream, grid, (_THREADS, 1, 1), (plan.scores, *arguments, argument))
@@ -219,9 +231,9 @@ class SegmentReader:
             lease=lease,
             shape=(len(plan.meaning.class_ids), *turned),
             dtype="uint8",
-            offset_bytes=plan.wins_bytes + int(window["offset"]),
+            offset_bytes=plan.crossing_bytes + int(window["offset"]),
         )
-        return DeviceSegmentation(scores=scores, class_ids=plan.meaning.class_ids, threshold=self._threshold)
+        return DeviceSegmentation(scores=scores, class_ids=plan.meaning.class_ids, threshold=self._threshold >> 8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,8 +243,9 @@ class SegmentReading:
     found: tuple[DeviceSegmentation, ...]
     crossing: Lease | None
     """Pinned, laid out as on the device. None without host results."""
-    win_words: int
-    """As in `Plan`."""
+    plan: Plan
+    threshold: int
+    """As in `Segmentation`."""
     background_ids: frozenset[int]
 
     def results(self) -> tuple[Segmentation | None, ...]:
@@ -243,22 +256,22 @@ class SegmentReading:
         """
         if self.crossing is None:
             return (None,) * len(self.found)
-        last = self.found[-1].scores
-        held = host_view(self.crossing, (last.offset_bytes + last.size_bytes,), np.uint8)
-        results = tuple(self._result(index, one, held) for index, one in enumerate(self.found))
+        held = host_view(self.crossing, (self.plan.crossing_bytes,), np.uint8)
+        wins, planes = held[: self.plan.wins_bytes], held[self.plan.wins_bytes :].view(np.uint16)
+        results = tuple(self._result(index, one, wins, planes) for index, one in enumerate(self.found))
         self.crossing.release()
         return results
 
-    def _result(self, index: int, found: DeviceSegmentation, held: U8) -> Segmentation:
-        start, end = found.scores.offset_bytes, found.scores.offset_bytes + found.scores.size_bytes
-        scores, ids = held[start:end].reshape(found.scores.shape), found.class_ids
-        if not self.win_words:
-            return Segmentation(scores=scores.copy(), class_ids=ids, threshold=found.threshold)
-        words = held[index * self.win_words * 4 :][: self.win_words * 4]
-        wanted = {*np.flatnonzero(np.unpackbits(words, bitorder="little")).tolist(), *self.background_ids, NOTHING}
+    def _result(self, index: int, found: DeviceSegmentation, wins: U8, planes: U16) -> Segmentation:
+        start, ids = int(self.plan.windows[index]["offset"]), found.class_ids
+        scores = planes[start : start + prod(found.scores.shape)].reshape(found.scores.shape)
+        if not self.plan.win_words:
+            return Segmentation(scores=scores.copy(), class_ids=ids, threshold=self.threshold)
+        bits = np.unpackbits(wins[index * self.plan.win_words * 4 :][: self.plan.win_words * 4], bitorder="little")
+        wanted = {*np.flatnonzero(bits).tolist(), *self.background_ids, NOTHING}
         kept = [place for place, one in enumerate(ids) if one in wanted]
         return Segmentation(
-            scores=scores[kept], class_ids=tuple(ids[place] for place in kept), threshold=found.threshold
+            scores=scores[kept], class_ids=tuple(ids[place] for place in kept), threshold=self.threshold
         )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from vrseg.frame import Detections
-from vrseg.postprocess.class_map import enlarge
+from vrseg.postprocess.class_map import enlarge, in_bytes
 from vrseg.render.blend import FULL
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Cover:
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """Scores of one class against all others, at the model's resolution."""
+    """Scores of one class against all others, at the model's resolution, in 8 bits: as many as a picture has."""
 
     class_id: int
     scores: U8
@@ -143,10 +143,10 @@ def _bounds(found: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Area | No
 
 
 def _class_layers(segmentation: Segmentation, background_ids: AbstractSet[int]) -> Iterator[_Layer]:
-    scores, class_ids = segmentation.scores, segmentation.class_ids
+    scores, class_ids = in_bytes(segmentation.scores), segmentation.class_ids
     if len(class_ids) == 1:
         if class_ids[0] not in background_ids:
-            yield _Layer(class_ids[0], scores[0], segmentation.threshold)
+            yield _Layer(class_ids[0], scores[0], segmentation.threshold >> 8)
         return
     present = np.bincount(scores.argmax(axis=0).ravel(), minlength=len(class_ids))
     for index, class_id in enumerate(class_ids):
@@ -156,9 +156,9 @@ def _class_layers(segmentation: Segmentation, background_ids: AbstractSet[int]) 
 
 
 def _foreground_layer(segmentation: Segmentation, background_ids: AbstractSet[int]) -> _Layer:
-    scores, class_ids = segmentation.scores, segmentation.class_ids
+    scores, class_ids = in_bytes(segmentation.scores), segmentation.class_ids
     if len(class_ids) == 1 and class_ids[0] not in background_ids:
-        return _Layer(class_ids[0], scores[0], segmentation.threshold)
+        return _Layer(class_ids[0], scores[0], segmentation.threshold >> 8)
     background = [index for index, class_id in enumerate(class_ids) if class_id in background_ids]
     others = scores[background].max(axis=0, initial=0)
     return _Layer(class_ids[0], _margin(np.delete(scores, background, axis=0).max(axis=0, initial=0), others), _MIDDLE)
