@@ -14,13 +14,13 @@ import av
 import numpy as np
 import pytest
 from plugins.clips import moving_picture
+from plugins.coding import frames_from, packets_of
 from plugins.nvdec_on_cpu import STICKY_ERROR, PyNvVCException, PyNvVCExceptionUnsupported, samples_in, samples_of
 
 from vrseg.decode.cpu import PyavDecoder
 from vrseg.decode.cuda import NvdecDecoder
 from vrseg.errors import DeviceError, MediaError
 from vrseg.frame import Frame, Packet
-from vrseg.source.file import FileSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,36 +29,14 @@ if TYPE_CHECKING:
     from plugins.nvdec_on_cpu import CudaState, NvdecOnCpu
 
     from vrseg.gpu.device import Gpu
-    from vrseg.stage import Decode
 
 MEDIA = Path(__file__).resolve().parents[2] / "../shared/media"
 CLIPS = sorted(MEDIA.glob("*.mp4"))
 SIZE: dict[str, Any] = {"width": 320, "height": 240}  # NVDEC's smallest HEVC and VP9 pictures have 144 lines
 
 
-def packets_of(path: Path) -> list[Packet]:
-    source = FileSource(str(path))
-    packets: list[Packet] = []
-    try:
-        source.open()
-        while batch := source.read():
-            packets += batch
-    finally:
-        source.close()
-    return packets
-
-
 def payload_of(packet: Packet) -> av.Packet[Any]:
     return cast("av.Packet[Any]", packet.payload)
-
-
-def frames_from(decoder: Decode, packets: Iterable[Packet]) -> list[Frame]:
-    decoder.open()
-    try:
-        frames = [frame for packet in packets for frame in decoder.process(packet)]
-        return frames + list(decoder.flush())
-    finally:
-        decoder.close()
 
 
 def decode(gpu: Gpu, packets: Iterable[Packet], *, live: bool = False, first_index: int = 0) -> list[Frame]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import resource
 import threading
 import time
 from dataclasses import replace
@@ -15,13 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plugins.clips import moving_picture
+from plugins.coding import frames_from, packets_of
 from plugins.nvdec_on_cpu import samples_in, samples_of
 
 from vrseg.decode.cpu import PyavDecoder
 from vrseg.decode.segments import SegmentedDecoder
 from vrseg.errors import DeviceError, MediaError
 from vrseg.frame import Frame, Packet
-from vrseg.source.file import FileSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -76,16 +77,6 @@ class Lanes:
         return cast("Decode", self.made[-1])
 
 
-def packets_of(path: Path) -> list[Packet]:
-    source = FileSource(str(path))
-    source.open()
-    packets: list[Packet] = []
-    while batch := source.read():
-        packets += batch
-    source.close()
-    return packets
-
-
 def segmented(
     packets: Iterable[Packet],
     make_inner: Callable[[], Decode],
@@ -97,22 +88,11 @@ def segmented(
     decoder = SegmentedDecoder(
         "test", gpu=None, lanes=lanes, first_index=first_index, make_inner=make_inner, pictures_ahead=ahead
     )
-    decoder.open()
-    try:
-        frames = [frame for packet in packets for frame in decoder.process(packet)]
-        frames += decoder.flush()
-    finally:
-        decoder.close()
-    return frames, decoder.errors
+    return frames_from(decoder, packets), decoder.errors
 
 
 def by_one_decoder(path: Path) -> list[Frame]:
-    decoder = PyavDecoder("test", threads=1, live=False)
-    decoder.open()
-    frames = [frame for packet in packets_of(path) for frame in decoder.process(packet)]
-    frames += decoder.flush()
-    decoder.close()
-    return frames
+    return frames_from(PyavDecoder("test", threads=1, live=False), packets_of(path))
 
 
 def assert_same(frames: list[Frame], wanted: list[Frame]) -> None:
@@ -278,6 +258,24 @@ def test_a_film_that_is_all_noise_says_so(many_groups: tuple[Path, list[Frame]])
         segmented(packets, Lanes())
 
 
+class WakingDecoder(LaneDecoder):
+    """Notes how often its thread went to sleep."""
+
+    sleeps = 0
+
+    def close(self) -> None:
+        super().close()
+        self.sleeps = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+
+
+def test_lanes_without_work_are_left_alone(make_clip: MakeClip, tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "clip.mp4", width=64, height=48, frames=200, gop=1000)
+    lanes = Lanes(WakingDecoder)
+    segmented(packets_of(path), lanes, lanes=4)
+    assert sorted(lane.segments for lane in lanes.made) == [0, 0, 0, 1]
+    assert all(lane.sleeps < 50 for lane in lanes.made if not lane.segments)
+
+
 class BrokenDecoder(LaneDecoder):
     """A device that fails at the seventh packet."""
 
@@ -334,11 +332,7 @@ def test_nothing_gives_nothing() -> None:
 
 def test_lanes_on_the_gpu_share_their_memory(make_clip: MakeClip, tmp_path: Path, decoding_gpu: Gpu) -> None:
     path = make_clip(tmp_path / "clip.mp4", width=320, height=240, frames=90, gop=6, b_frames=2, rotation=90)
-    decoder = SegmentedDecoder("test", gpu=decoding_gpu, lanes=4)
-    decoder.open()
-    frames = [frame for packet in packets_of(path) for frame in decoder.process(packet)]
-    frames += decoder.flush()
-    decoder.close()
+    frames = frames_from(SegmentedDecoder("test", gpu=decoding_gpu, lanes=4), packets_of(path))
     wanted = by_one_decoder(path)
     assert [(frame.index, frame.pts, frame.rotation_deg) for frame in frames] == [
         (frame.index, frame.pts, frame.rotation_deg) for frame in wanted

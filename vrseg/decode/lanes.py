@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class Segment:
     """Packets that need no others, and the frames that were decoded from them. Guarded by the board's lock."""
 
+    fed: threading.Condition
+    """Over the board's lock: a packet came, or none will come any more. For the one lane that has the segment."""
     packets: deque[Packet] = field(default_factory=deque)
     frames: deque[Frame] = field(default_factory=deque)
     complete: bool = False
@@ -27,10 +29,15 @@ class Segment:
 
 
 class SegmentBoard:
-    """Segments in the order of the film: one thread puts packets and takes frames, lanes do the rest."""
+    """Segments in the order of the film: one thread puts packets and takes frames, lanes do the rest.
+
+    Only who has something to do is woken: to wake all lanes for each packet costs more than all else here.
+    """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._claimable = threading.Condition(self._lock)
+        self._takeable = threading.Condition(self._lock)
         self._segments: deque[Segment] = deque()
         """Oldest first; those of which not all frames were taken."""
         self._unclaimed: deque[Segment] = deque()
@@ -38,32 +45,35 @@ class SegmentBoard:
         self._failure: BaseException | None = None
         self._ahead = 0
         """Packets that no lane took, and frames that were not taken."""
+        self._most_ahead = 0
+        """For which `take` was called last."""
 
     @property
     def finished(self) -> bool:
         """Tell whether all frames of all segments were taken."""
-        with self._changed:
+        with self._lock:
             self._drop_finished()
             return not self._segments
 
     def put(self, packet: Packet, *, begins: bool) -> None:
         """Add a packet to the newest segment, or begin one with it."""
-        with self._changed:
+        with self._lock:
             if begins or not self._segments or self._segments[-1].complete:
                 self._complete_newest()
-                segment = Segment()
+                segment = Segment(threading.Condition(self._lock))
                 self._segments.append(segment)
                 self._unclaimed.append(segment)
+                self._claimable.notify()
             self._segments[-1].packets.append(packet)
+            self._segments[-1].fed.notify()
             self._ahead += 1
-            self._changed.notify_all()
 
     def end(self) -> None:
         """Say that no packet follows."""
-        with self._changed:
+        with self._lock:
             self._complete_newest()
             self._ended = True
-            self._changed.notify_all()
+            self._claimable.notify_all()
 
     def take(self, most_ahead: int) -> list[Frame]:
         """Return the frames that are next, as many as there are.
@@ -73,8 +83,9 @@ class SegmentBoard:
 
         Raises: what a lane failed with.
         """
-        with self._changed:
-            self._changed.wait_for(lambda: self._may_return(most_ahead))
+        with self._lock:
+            self._most_ahead = most_ahead
+            self._takeable.wait_for(self._may_take)
             if self._failure is not None:
                 raise self._failure
             frames: list[Frame] = []
@@ -90,52 +101,57 @@ class SegmentBoard:
 
     def abandon(self) -> None:
         """Send the lanes home, whatever is left."""
-        with self._changed:
+        with self._lock:
             self._ended = True
             self._unclaimed.clear()
             for segment in self._segments:
                 self._ahead -= len(segment.packets)
                 segment.packets.clear()
                 segment.complete = True
-            self._changed.notify_all()
+                segment.fed.notify()
+            self._claimable.notify_all()
 
     def claim(self) -> Segment | None:
         """Return the oldest segment that no lane has; None at the end."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._unclaimed or self._ended)
+        with self._lock:
+            self._claimable.wait_for(lambda: self._unclaimed or self._ended)
             return self._unclaimed.popleft() if self._unclaimed else None
 
     def next_packet(self, segment: Segment) -> Packet | None:
         """Return the segment's next packet; None at its end."""
-        with self._changed:
-            self._changed.wait_for(lambda: segment.packets or segment.complete)
+        with self._lock:
+            segment.fed.wait_for(lambda: segment.packets or segment.complete)
             if not segment.packets:
                 return None
             self._ahead -= 1
-            self._changed.notify_all()
+            self._tell_taker()
             return segment.packets.popleft()
 
     def add(self, segment: Segment, frames: list[Frame], *, done: bool = False) -> None:
         """Hand in decoded frames."""
         if not frames and not done:
             return
-        with self._changed:
+        with self._lock:
             segment.frames.extend(frames)
             segment.done = done
             self._ahead += len(frames)
-            self._changed.notify_all()
+            self._tell_taker()
 
     def fail(self, error: BaseException) -> None:
         """Let whoever takes frames know that there will not be all."""
-        with self._changed:
+        with self._lock:
             self._failure = self._failure or error
-            self._changed.notify_all()
+            self._tell_taker()
 
-    def _may_return(self, most_ahead: int) -> bool:
+    def _tell_taker(self) -> None:
+        if self._may_take():
+            self._takeable.notify()
+
+    def _may_take(self) -> bool:
         self._drop_finished()
         if self._failure is not None or not self._segments or self._segments[0].frames:
             return True
-        return not self._ended and self._ahead <= most_ahead
+        return not self._ended and self._ahead <= self._most_ahead
 
     def _drop_finished(self) -> None:
         while self._segments and self._segments[0].done and not self._segments[0].frames:
@@ -144,6 +160,7 @@ class SegmentBoard:
     def _complete_newest(self) -> None:
         if self._segments:
             self._segments[-1].complete = True
+            self._segments[-1].fed.notify()
 
 
 class Lane:
@@ -159,6 +176,11 @@ class Lane:
     def errors(self) -> int:
         """Units that could not be decoded so far, and segments that were lost as a whole."""
         return self._decoder.errors + self._lost_segments
+
+    @property
+    def skipped_until_key(self) -> int:
+        """Packets passed over for want of a key frame."""
+        return int(getattr(self._decoder, "skipped_until_key", 0))
 
     def start(self) -> None:
         self._thread.start()

@@ -73,6 +73,8 @@ class SegmentedDecoder:
                 an eighth of the device's memory.
         """
         self.errors = 0
+        self.skipped_until_key = 0
+        """Packets passed over for want of a key frame."""
         self._stream = stream
         self._gpu = gpu
         self._lane_count = lanes
@@ -141,6 +143,7 @@ class SegmentedDecoder:
         first, self._index = self._index, self._index + len(frames)
         self._decoded_any = self._decoded_any or bool(frames)
         self.errors = sum(lane.errors for lane in self._lanes)
+        self.skipped_until_key = sum(lane.skipped_until_key for lane in self._lanes)
         return [replace(frame, index=first + number) for number, frame in enumerate(frames)]
 
     def _most_ahead(self, context: av.VideoCodecContext) -> int:
