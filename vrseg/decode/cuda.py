@@ -234,7 +234,7 @@ class NvdecDecoder:
             stream=self._stream_name,
             index=index,
             pts=pts,
-            time_base=timing.time_base if timing else self._time_base,
+            time_base=self._time_base,
             duration=duration,
             picture=picture,
             width=picture.width,

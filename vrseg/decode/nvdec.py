@@ -159,7 +159,7 @@ class NvdecSession:
             format=shape.format,
             matrix=self.appearance.matrix,
             full_range=self.appearance.full_range,
-            ready=recorded(self._stream),
+            ready=lease.written_on(self._stream),
         )
 
     def _shape_of(self, picture: Any) -> _Shape:

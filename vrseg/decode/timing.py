@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fractions import Fraction
-
     import av
 
 # Pictures that never come out (hidden ones, damaged ones) would pile up. No decoder holds more pictures back than
@@ -17,13 +15,12 @@ _MOST_KEPT = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """When a picture is shown."""
+    """When a picture is shown, in the time base of its stream."""
 
     pts: int | None
     dts: int | None
     duration: int
     """0 when unknown."""
-    time_base: Fraction
     shown: bool
     """False for pictures that the container wants decoded only: those before the start of an edit."""
 
@@ -53,7 +50,6 @@ class Tickets:
             pts=packet.pts,
             dts=packet.dts,
             duration=packet.duration or 0,
-            time_base=packet.time_base,
             shown=not packet.is_discard,
         )
         self._kept[self._last] = (self._last_time, timing)

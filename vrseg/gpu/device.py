@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vrseg.errors import DeviceError
+from vrseg.gpu.clock import Clock
 from vrseg.gpu.counts import Counts
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Gpu:
     compute_capability: tuple[int, int]
     memory_bytes: int
     counts: Counts = field(default_factory=Counts, compare=False, repr=False)
+    clock: Clock = field(default_factory=Clock, compare=False, repr=False)
 
     def use(self) -> None:
         """Make it the current device of the calling thread. The first thing that a stage does in `open`."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from vrseg.gpu.memory import elapsed_s, recorded
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -40,12 +38,13 @@ class Timed(Generic[In, Out]):
 
     def process(self, item: In, /) -> Iterable[Out]:
         assert self._stream is not None  # noqa: S101 -- `open` comes first
+        clock = self.lane.gpu.clock
         while self._under_way and self._under_way[0][1].done:
-            self.device_s = elapsed_s(*self._under_way.popleft())
+            self.device_s = clock.elapsed_s(*self._under_way.popleft())
         outputs = list(self._stage.process(item))
         begun = self._begun(outputs[0]) if outputs else None
         if begun is not None:
-            self._under_way.append((begun, recorded(self._stream, timed=True)))
+            self._under_way.append((begun, clock.mark(self._stream)))
         return outputs
 
     def flush(self) -> Iterable[Out]:
