@@ -79,6 +79,18 @@ def test_a_part_that_is_all_noise_does_not_end_the_next(make_clip: MakeClip, tmp
     assert decoder.errors == 10
 
 
+def test_counts_go_on_over_a_change_of_decoder_and_stay_when_it_is_closed(
+    make_clip: MakeClip, tmp_path: Path, decoding_gpu: Gpu
+) -> None:
+    parts = [
+        packets_of(make_clip(tmp_path / f"{codec}.mp4", codec=codec, frames=20, gop=10, width=320, height=240))[4:]
+        for codec in ("h264", "mpeg4", "hevc")
+    ]
+    decoder = CudaDecoder("test", gpu=decoding_gpu, live=True)
+    assert len(frames_from(decoder, [packet for part in parts for packet in part])) == 30
+    assert (decoder.errors, decoder.skipped_until_key, decoder.concealed) == (0, 18, 0)
+
+
 @pytest.mark.usefixtures("nvdec")
 def test_lanes_are_as_many_as_asked_for_and_there(make_clip: MakeClip, tmp_path: Path, gpu_on_cpu: Gpu) -> None:
     path = make_clip(tmp_path / "clip.mp4", gop=5, b_frames=2)

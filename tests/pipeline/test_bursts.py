@@ -46,8 +46,8 @@ async def pumped(stage: Doubling, items: int) -> list[tuple[int, int]]:
     inbox.close()
     came: list[tuple[int, int]] = []
 
-    async def put(output: int) -> None:
-        came.append((output, len(stage.began_s)))
+    async def put(outputs: list[int]) -> None:
+        came.extend((output, len(stage.began_s)) for output in outputs)
 
     async with opened("decode", stage, Ear()) as runner:
         await pump_bursts(inbox, runner, put)
@@ -82,8 +82,8 @@ def test_what_came_before_a_failure_is_handed_on() -> None:
             inbox.put_nowait(item)
         came: list[int] = []
 
-        async def put(output: int) -> None:
-            came.append(output)
+        async def put(outputs: list[int]) -> None:
+            came.extend(outputs)
 
         with pytest.raises(ValueError, match="this one"):
             async with opened("decode", Failing(), Ear()) as runner:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import Phase, given, settings
@@ -20,8 +20,9 @@ from vrseg.telemetry.metrics import Metrics
 from vrseg.telemetry.recorder import Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
+    from vrseg.frame import Batch, Frame, Inference, Packet
     from vrseg.pipeline.observer import Observer
     from vrseg.pipeline.stream import StreamStages
 
@@ -311,6 +312,62 @@ def test_every_frame_that_came_in_has_exactly_one_end(
         assert 0 <= len(sink.pts) - ledger.delivered <= (0 if fault in {"none", "stop"} else 2)
         if fault == "none" and not live:
             assert ledger.delivered == count
+
+    asyncio.run(main())
+
+
+def test_what_decoders_pass_over_or_guess_is_told_by_reason() -> None:
+    class HonestDecoder(ToyDecoder):
+        concealed = skipped_until_key = 0
+
+        def process(self, item: Packet, /) -> Iterable[Frame]:
+            number: Any = item.payload
+            if number < 5:
+                self.skipped_until_key += 1
+                return ()
+            self.concealed += number == 10
+            self.errors += number >= 17
+            return super().process(item) if number < 17 else ()
+
+    async def main() -> None:
+        registry = CollectorRegistry()
+        recorder = Recorder(Metrics(registry), make_logger("text", "error"))
+        ledger = Ledger("a", 4, recorder)
+        recorder.add_stream(ledger)
+        stages = toy_stream("a", lambda: ToySource(20), ToySink(), make_decoder=lambda first: HonestDecoder("a", first))
+        await run(stages, model=None, ledger=ledger, ear=recorder)
+        told = {
+            reason: registry.get_sample_value("vrseg_decode_errors_total", {"stream": "a", "reason": reason})
+            for reason in ("no_key_frame", "concealed", "undecodable")
+        }
+        assert told == {"no_key_frame": 5, "concealed": 1, "undecodable": 3}
+        assert recorder.streams["a"].damaged_units == 3
+        assert ledger.delivered == 12
+
+    asyncio.run(main())
+
+
+def test_batches_follow_an_engine_that_shrinks() -> None:
+    class ShrinkingEngine(ToyEngine):
+        """Has room for four frames, then memory runs out."""
+
+        largest_batch = 4
+
+        def process(self, item: Batch, /) -> Iterable[Inference]:
+            if len(self.batches) == 3:
+                self.largest_batch = 2
+            return super().process(item)
+
+    async def main() -> None:
+        ear, engine, ledger = Ear(), ShrinkingEngine(work_s=0.002), Ledger("a", 20, Ear())
+        runner = ModelRunner(toy_model(engine, max_batch=4, max_delay_s=0.1), ear)
+        stages = toy_stream("a", lambda: ToySource(60), ToySink(), size=16)
+        await with_model(runner, lambda: run(stages, model=runner, ledger=ledger, ear=ear))
+        sizes = [len(batch) for batch in engine.batches]
+        assert max(sizes[:4]) == 4
+        # One batch was on its way, and two were gathered ahead of it.
+        assert max(sizes[6:]) == 2
+        assert ledger.delivered == 60
 
     asyncio.run(main())
 

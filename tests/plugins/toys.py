@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Never
 
     from vrseg.pipeline.channel import Channel, OnFull
-    from vrseg.pipeline.observer import StageName, StreamState
+    from vrseg.pipeline.observer import DecodeErrorReason, StageName, StreamState
 
 TIME_BASE = Fraction(1, 1000)
 FORMAT = EncodedFormat(codec="h264", width=2, height=2, time_base=TIME_BASE, frame_rate=Fraction(30))
@@ -248,7 +248,7 @@ class Ear:
     def stream_reconnecting(self, stream: str, reason: str) -> None:
         self.reconnects.append(reason)
 
-    def decode_errors(self, stream: str, count: int) -> None: ...
+    def decode_errors(self, stream: str, reason: DecodeErrorReason, count: int) -> None: ...
 
 
 def toy_model(engine: ToyEngine | None = None, *, max_batch: int = 4, max_delay_s: float = 0.002) -> ModelStages:

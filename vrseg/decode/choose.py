@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import av
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from vrseg.stage import Decode
 
 _log = structlog.get_logger(__name__)
+
+_COUNTS = ("errors", "concealed", "skipped_until_key")
 
 
 class CudaDecoder:
@@ -51,8 +55,19 @@ class CudaDecoder:
         self._index = first_index
         self._lanes = lanes
         self._inner: Decode | None = None
-        self._errors_before = 0
+        self._before: Counter[str] = Counter()
+        """What decoders counted that work no more."""
         self._context: object = None
+
+    @property
+    def concealed(self) -> int:
+        """Pictures of which FFmpeg had to guess parts; hardware does not tell."""
+        return self._total("concealed")
+
+    @property
+    def skipped_until_key(self) -> int:
+        """Packets passed over for want of a key frame."""
+        return self._total("skipped_until_key")
 
     def open(self) -> None:
         self._gpu.use()
@@ -67,20 +82,18 @@ class CudaDecoder:
                 frames += self._change(name, context, reason)
             self._context = context
         if self._inner is not None:
-            frames += self._counted(self._inner.process(item))
+            frames += self._numbered(self._inner.process(item))
         return frames
 
     def flush(self) -> Iterable[Frame]:
         if self._inner is not None:
             for frame in self._inner.flush():
-                yield from self._counted((frame,))
-            self._counted(())
+                yield from self._numbered((frame,))
+            self._numbered(())
 
     def close(self) -> None:
-        inner, self._inner = self._inner, None
         self._context = None
-        if inner is not None:
-            inner.close()
+        self._retire()
 
     def _decide(self, context: av.VideoCodecContext | None) -> tuple[str, str | None]:
         """Return the decoder's name, and why it is not the hardware's."""
@@ -103,12 +116,9 @@ class CudaDecoder:
         """Put another decoder to work; return what the one before still had."""
         frames: list[Frame] = []
         if self._inner is not None:
-            try:
-                frames = self._counted(self._inner.flush())
-            except MediaError:
-                self._counted(())  # nothing in it could be decoded: the next part may be better
-            self._inner.close()
-        self._errors_before = self.errors
+            with suppress(MediaError):  # nothing in it could be decoded: the next part may be better
+                frames = self._numbered(self._inner.flush())
+        self._retire()
         self._inner = self._made(context, hardware=reason is None)
         self._inner.open()
         self.decoder_name = name
@@ -123,9 +133,22 @@ class CudaDecoder:
             return SegmentedDecoder(self._stream, gpu=self._gpu, lanes=lanes, first_index=self._index)
         return NvdecDecoder(self._stream, gpu=self._gpu, live=self._live, first_index=self._index)
 
-    def _counted(self, frames: Iterable[Frame]) -> list[Frame]:
-        counted = list(frames)
-        self._index += len(counted)
-        if self._inner is not None:
-            self.errors = self._errors_before + self._inner.errors
-        return counted
+    def _retire(self) -> None:
+        inner = self._inner
+        if inner is None:
+            return
+        try:
+            inner.close()
+        finally:
+            self._before = Counter({name: self._total(name) for name in _COUNTS})
+            self._inner = None
+
+    def _total(self, name: str) -> int:
+        return self._before[name] + int(getattr(self._inner, name, 0))
+
+    def _numbered(self, frames: Iterable[Frame]) -> list[Frame]:
+        """Note how many frames there were, for the index of the next decoder's first, and what could not be one."""
+        held = list(frames)
+        self._index += len(held)
+        self.errors = self._total("errors")
+        return held

@@ -47,6 +47,16 @@ class UploadDecoder:
         self._stream: cupy.cuda.Stream | None = None
         self.errors = 0
 
+    @property
+    def concealed(self) -> int:
+        """Pictures of which FFmpeg had to guess parts."""
+        return self._decoder.concealed
+
+    @property
+    def skipped_until_key(self) -> int:
+        """Packets passed over for want of a key frame."""
+        return self._decoder.skipped_until_key
+
     def open(self) -> None:
         self._gpu.use()
         self._stream = self._gpu.new_stream()

@@ -29,12 +29,6 @@ class Ageing(Generic[T]):
     """Monotonic time from which the age of an item counts."""
 
 
-@dataclass(slots=True)
-class _Slot(Generic[T]):
-    item: T
-    entered_s: float
-
-
 class Channel(Generic[T]):
     """First in, first out; at most `capacity` items; many writers, many readers, one event loop.
 
@@ -63,7 +57,8 @@ class Channel(Generic[T]):
         """How long the item taken last had waited here."""
         self._ageing = ageing
         self._on_drop = on_drop
-        self._slots: deque[_Slot[T]] = deque()
+        self._slots: deque[tuple[T, float]] = deque()
+        """Each with the monotonic time at which it came."""
         self._readers: deque[asyncio.Future[None]] = deque()
         self._writers: deque[asyncio.Future[None]] = deque()
         self._watchers: deque[asyncio.Future[None]] = deque()
@@ -96,7 +91,7 @@ class Channel(Generic[T]):
             if self.on_full == "block":
                 await self._wait_for_room()
             elif self.on_full == "drop_oldest":
-                self._drop(self._pop().item, "queue_full")
+                self._drop(self._pop()[0], "queue_full")
             else:
                 self._drop(item, "queue_full")
                 return
@@ -110,7 +105,7 @@ class Channel(Generic[T]):
         """
         if self.closed:
             raise ChannelClosedError(self.name)
-        self._slots.append(_Slot(item, time.monotonic()))
+        self._slots.append((item, time.monotonic()))
         self._note_fill()
         _wake(self._readers)
 
@@ -130,21 +125,21 @@ class Channel(Generic[T]):
 
     def take_nowait(self) -> T:
         """Remove the oldest item. The caller has made sure that there is one."""
-        slot = self._pop()
-        self.last_wait_s = time.monotonic() - slot.entered_s
-        return slot.item
+        item, entered_s = self._pop()
+        self.last_wait_s = time.monotonic() - entered_s
+        return item
 
     def oldest_wait_s(self, now_s: float) -> float:
         """How long the oldest item has waited here; 0 when there is none."""
-        return now_s - self._slots[0].entered_s if self._slots else 0.0
+        return now_s - self._slots[0][1] if self._slots else 0.0
 
     def expire(self) -> None:
         """Drop items that have become too old."""
         if self._ageing is None:
             return
         horizon_s = time.monotonic() - self._ageing.max_age_s
-        while self._slots and self._ageing.born_s(self._slots[0].item) < horizon_s:
-            self._drop(self._pop().item, "max_age")
+        while self._slots and self._ageing.born_s(self._slots[0][0]) < horizon_s:
+            self._drop(self._pop()[0], "max_age")
 
     def __aiter__(self) -> Channel[T]:
         return self
@@ -173,9 +168,9 @@ class Channel(Generic[T]):
         """Close, and drop what is left."""
         self.close()
         while self._slots:
-            self._drop(self._pop().item, "stopped")
+            self._drop(self._pop()[0], "stopped")
 
-    def _pop(self) -> _Slot[T]:
+    def _pop(self) -> tuple[T, float]:
         slot = self._slots.popleft()
         self._note_fill()
         _wake(self._writers)

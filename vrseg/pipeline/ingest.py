@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,18 @@ if TYPE_CHECKING:
 
     from vrseg.frame import Frame, Packet
     from vrseg.pipeline.ledger import Ledger
-    from vrseg.pipeline.observer import Observer
+    from vrseg.pipeline.observer import DecodeErrorReason, Observer
     from vrseg.stage import Decode, Source
 
 # Enough that the demuxer can run ahead of the decoder; small enough that a slow decoder soon holds back a file.
 PACKETS_AHEAD = 16
+
+_COUNTED_AS: dict[str, DecodeErrorReason] = {
+    "errors": "undecodable",
+    "concealed": "concealed",
+    "skipped_until_key": "no_key_frame",
+}
+"""What decoders count of a connection; only the first is there in all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +59,8 @@ class Ingest:
         self._observer = observer
         self._timeline = Timeline()
         self._decoder: Decode | None = None
-        self._told_errors = 0
+        self._told: Counter[str] = Counter()
+        """Of what the decoder has counted."""
         self._running = False
         self._frames = ledger.entered
 
@@ -102,7 +111,7 @@ class Ingest:
             reader = group.create_task(self._read(packets))
             guard = group.create_task(self._guard(reader, stop))
             self._decoder = self._stages.make_decoder(self._frames)
-            self._told_errors = 0
+            self._told.clear()
             async with opened(
                 "decode",
                 self._decoder,
@@ -112,8 +121,8 @@ class Ingest:
                 inbox=packets,
                 outbox=self._decoded,
             ) as runner:
-                await pump_bursts(packets, runner, self._accept)
-            self._tell_errors()
+                await pump_bursts(packets, runner, self._accept_all)
+            self._tell_damage()
             guard.cancel()
         if not guard.cancelled() and (stalled := guard.result()):
             return stalled
@@ -168,13 +177,17 @@ class Ingest:
         reader.cancel()
         return None
 
+    async def _accept_all(self, frames: list[Frame]) -> None:
+        self._tell_damage()
+        for frame in frames:
+            await self._accept(frame)
+
     async def _accept(self, frame: Frame) -> None:
-        if self._stages.live:
-            frame = replace(frame, pts=self._timeline.place(frame))
+        if self._stages.live and (pts := self._timeline.place(frame)) != frame.pts:
+            frame = replace(frame, pts=pts)
         if not self._running:
             self._running = True
             self._observer.stream_state(self._ledger.stream, "running")
-        self._tell_errors()
         self._frames += 1
         self._ledger.enter()
         try:
@@ -185,7 +198,9 @@ class Ingest:
             self._ledger.drop_queued("stopped")
             raise
 
-    def _tell_errors(self) -> None:
-        if self._decoder is not None and self._decoder.errors > self._told_errors:
-            self._observer.decode_errors(self._ledger.stream, self._decoder.errors - self._told_errors)
-            self._told_errors = self._decoder.errors
+    def _tell_damage(self) -> None:
+        for name, reason in _COUNTED_AS.items():
+            count = getattr(self._decoder, name, 0)
+            if count > self._told[name]:
+                self._observer.decode_errors(self._ledger.stream, reason, count - self._told[name])
+                self._told[name] = count

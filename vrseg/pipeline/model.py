@@ -105,7 +105,12 @@ class ModelRunner:
         prepared: Channel[Batch] = Channel(f"{name}.prepared", 1)
         inferred: Channel[Inference] = Channel(f"{name}.inferred", 1)
 
+        def follow_engine() -> None:
+            """It may shrink, when memory runs out, or change for another one."""
+            self._batcher.max_size = min(self.max_batch, stages.largest_batch())
+
         async def put_inferred(inference: Inference) -> None:
+            follow_engine()
             watch.batch_done(name, len(inference.frames), ok=True)
             for frame in inference.frames:
                 watch.frame_passed(frame.stream, "infer")
@@ -123,7 +128,7 @@ class ModelRunner:
             ) as post,
             asyncio.TaskGroup() as group,
         ):
-            self._batcher.max_size = min(self.max_batch, stages.largest_batch())
+            follow_engine()
             self.ready.set()
             group.create_task(_pump_to(self._batcher, preprocess, prepared))
             group.create_task(_closing(inferred, _emptying(prepared, pump(prepared, infer, put_inferred))))

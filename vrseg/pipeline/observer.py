@@ -22,6 +22,8 @@ STAGES: tuple[StageName, ...] = (
 """In the order in which a frame meets them."""
 
 StreamState: TypeAlias = Literal["starting", "running", "reconnecting", "draining", "ended", "failed"]
+DecodeErrorReason: TypeAlias = Literal["undecodable", "concealed", "no_key_frame"]
+
 STREAM_STATES: tuple[StreamState, ...] = ("starting", "running", "reconnecting", "draining", "ended", "failed")
 
 
@@ -61,5 +63,5 @@ class Observer(Protocol):
     def stream_reconnecting(self, stream: str, reason: str) -> None:
         """A lost stream will be tried again."""
 
-    def decode_errors(self, stream: str, count: int) -> None:
-        """Units that could not be decoded, and were passed over."""
+    def decode_errors(self, stream: str, reason: DecodeErrorReason, count: int) -> None:
+        """Units that could not be decoded or came before a key frame, and were passed over; or pictures guessed at."""

@@ -122,8 +122,10 @@ async def pump(inbox: Inbox[In], runner: StageRunner[In, Out], put: Callable[[Ou
         await put(output)
 
 
-async def pump_bursts(inbox: Channel[In], runner: StageRunner[In, Out], put: Callable[[Out], Awaitable[None]]) -> None:
-    """Like `pump`, with what waits handed over in bursts."""
+async def pump_bursts(
+    inbox: Channel[In], runner: StageRunner[In, Out], put: Callable[[list[Out]], Awaitable[None]]
+) -> None:
+    """Like `pump`, with what waits handed over in bursts, and what comes of each as one list, empty ones too."""
     items: deque[tuple[In, float]] = deque()
     async for item in inbox:
         items.append((item, inbox.last_wait_s))
@@ -131,22 +133,19 @@ async def pump_bursts(inbox: Channel[In], runner: StageRunner[In, Out], put: Cal
             items.append((inbox.take_nowait(), inbox.last_wait_s))
         while items:
             await _hand_on(runner, items, put)
-    for output in await runner.flush():
-        await put(output)
+    await put(await runner.flush())
 
 
 async def _hand_on(
-    runner: StageRunner[In, Out], items: deque[tuple[In, float]], put: Callable[[Out], Awaitable[None]]
+    runner: StageRunner[In, Out], items: deque[tuple[In, float]], put: Callable[[list[Out]], Awaitable[None]]
 ) -> None:
     outputs: list[Out] = []
     try:
         await runner.process_burst(items, outputs)
     except Exception:
-        for output in outputs:
-            await put(output)
+        await put(outputs)
         raise
-    for output in outputs:
-        await put(output)
+    await put(outputs)
 
 
 def _timed(work: Callable[[In], Iterable[Out]], item: In) -> tuple[list[Out], float]:

@@ -47,5 +47,5 @@ class Timeline:
 
     def _plausible(self, pts: int, time_base: Fraction, now_s: float) -> bool:
         assert self._last_pts is not None  # noqa: S101 -- asked only after the first frame
-        step_s = float((pts - self._last_pts) * time_base)
+        step_s = (pts - self._last_pts) * time_base.numerator / time_base.denominator
         return 0 < step_s < now_s - self._last_s + MAX_LEAP_S

@@ -28,7 +28,10 @@ class Metrics:
         )
         self.failed = Counter("vrseg_frames_failed", "Frames lost to an error.", ["stream", "stage"], registry=registry)
         self.decode_errors = Counter(
-            "vrseg_decode_errors", "Units that could not be decoded.", ["stream"], registry=registry
+            "vrseg_decode_errors",
+            "Units passed over, being damaged or before any key frame, and pictures of which parts are a guess.",
+            ["stream", "reason"],
+            registry=registry,
         )
         self.stage_duration = Timings(
             "vrseg_stage_duration_seconds", "Time a stage worked on one item.", "stage", registry=registry

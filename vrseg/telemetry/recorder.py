@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vrseg.frame import SourceInfo
     from vrseg.pipeline.channel import Channel
     from vrseg.pipeline.ledger import Ledger
-    from vrseg.pipeline.observer import StageName, StreamState
+    from vrseg.pipeline.observer import DecodeErrorReason, StageName, StreamState
     from vrseg.telemetry.metrics import Metrics
     from vrseg.telemetry.readings import Mark, Readings
 
@@ -133,10 +133,14 @@ class Recorder:
         self.streams[stream].reconnects += 1
         self._metrics.reconnects.labels(stream, reason).inc()
 
-    def decode_errors(self, stream: str, count: int) -> None:
-        self.streams[stream].damaged_units += count
-        self._metrics.decode_errors.labels(stream).inc(count)
-        self._log.warning("undecodable data passed over", stream=stream, stage="decode", units=count)
+    def decode_errors(self, stream: str, reason: DecodeErrorReason, count: int) -> None:
+        self._metrics.decode_errors.labels(stream, reason).inc(count)
+        if reason == "no_key_frame":  # as every camera begins that is joined between two of them
+            self._log.info("waited for a key frame", stream=stream, stage="decode", units=count)
+            return
+        if reason == "undecodable":
+            self.streams[stream].damaged_units += count
+        self._log.warning("damaged video", stream=stream, stage="decode", reason=reason, units=count)
 
 
 def _rate(info: SourceInfo) -> str:
