@@ -15,8 +15,7 @@ from vrseg.gpu.lane import Lane
 from vrseg.gpu.memory import Pool, recorded
 from vrseg.gpu.surface import Surface, surface_bytes
 from vrseg.models.spec import InputSpec, ModelSpec, ResolvedClass, ThresholdSpec
-from vrseg.preprocess.cuda import launches
-from vrseg.preprocess.placement import place
+from vrseg.preprocess.cuda import Jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,9 +46,8 @@ def measure(gpu: Gpu) -> dict[str, Any]:
 
     lease = lane.inputs.lend(stream)
     kernels = Kernels(gpu, "vrseg.preprocess", "preprocess.cu")
-    surfaces = [frame.picture for frame in frames]
-    placements = [place(WIDTH, HEIGHT, 0, spec.input) for _ in frames]
-    (launch,) = launches(surfaces, placements, spec.input, lease.address)
+    jobs = Jobs(spec.input)
+    (launch,) = jobs.launches([frame.picture for frame in frames], [jobs.fit(frame) for frame in frames], lease.address)
 
     def own() -> None:
         kernels.launch(launch.kernel, stream, launch.grid, launch.block, (launch.job,))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import av
 import numpy as np
 import pytest
+from plugins.box_filter import box_rgb
 from plugins.frames import frame_of, frames_of_clip
 from plugins.gpu_on_cpu import download
 from plugins.heads import toy_spec
@@ -15,9 +16,8 @@ from plugins.surfaces import COLORSPACES, noise, planes_of, surface_of
 
 from vrseg.gpu.lane import Lane
 from vrseg.gpu.memory import recorded, wait_for
-from vrseg.gpu.picture import PICTURE
 from vrseg.preprocess.cpu import SwscalePreprocess
-from vrseg.preprocess.cuda import JOB, SLOT, CudaPreprocess, bytes_touched, launches
+from vrseg.preprocess.cuda import CudaPreprocess
 from vrseg.preprocess.placement import place
 
 if TYPE_CHECKING:
@@ -62,16 +62,18 @@ def on_cpu(frames: Sequence[Frame], target: InputSpec) -> npt.NDArray[Any]:
     return tensor
 
 
-def assert_same(gpu: Gpu, frames: Sequence[Frame], target: InputSpec, siting: ChromaSiting = "center") -> None:
-    """Compare in levels of 255: swscale rounds between its passes, so some pixels are one level away."""
+def assert_same(
+    gpu: Gpu, frames: Sequence[Frame], target: InputSpec, siting: ChromaSiting = "center", *, mean: float, most: float
+) -> None:
+    """Compare in levels of 255. What is apart is swscale's: see `test_every_pixel_is_the_mean_of_a_box`."""
     mine, expected = on_gpu(gpu, frames, target, siting), on_cpu(frames, target)
     assert mine.dtype == expected.dtype == target.dtype
     assert mine.shape == expected.shape
     channels = (1, 3, 1, 1) if target.layout == "nchw" else (1, 1, 1, 3)
     level = np.reshape([1.0] * 3 if target.dtype == "uint8" else target.scale / np.array(target.std), channels)
     apart = np.abs(mine.astype(np.float64) - expected.astype(np.float64)) / level
-    assert apart.mean() <= 0.15
-    assert apart.max() <= (1.6 if target.dtype == "float16" else 1.01)
+    assert apart.mean() <= mean
+    assert apart.max() <= most
 
 
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])
@@ -79,7 +81,7 @@ def assert_same(gpu: Gpu, frames: Sequence[Frame], target: InputSpec, siting: Ch
 @pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
 def test_layout_order_and_type_are_those_of_the_cpu_path(any_gpu: Gpu, layout: str, color: str, dtype: str) -> None:
     target = target_of(layout=layout, color=color, dtype=dtype, **(AS_IT_IS if dtype == "uint8" else AS_IMAGENET))
-    assert_same(any_gpu, [frame_of(noise(130, 70))], target)
+    assert_same(any_gpu, [frame_of(noise(130, 70))], target, mean=0.02, most=1.0 if dtype == "uint8" else 0.15)
 
 
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])
@@ -90,7 +92,7 @@ def test_turned_and_letterboxed_frames_lie_where_the_cpu_path_puts_them(
     any_gpu: Gpu, size: tuple[int, int], rotation: int, anchor: str, layout: str
 ) -> None:
     target = target_of(width=83, height=71, fit="letterbox", anchor=anchor, layout=layout, **AS_IMAGENET)
-    assert_same(any_gpu, [frame_of(noise(*size), rotation_deg=rotation)], target)
+    assert_same(any_gpu, [frame_of(noise(*size), rotation_deg=rotation)], target, mean=0.015, most=0.25)
 
 
 @pytest.mark.parametrize("deep", [False, True])
@@ -98,7 +100,7 @@ def test_turned_and_letterboxed_frames_lie_where_the_cpu_path_puts_them(
 @pytest.mark.parametrize("matrix", ["bt601", "bt709", "bt2020"])
 def test_colours_follow_matrix_range_and_depth(any_gpu: Gpu, matrix: Matrix, full_range: bool, deep: bool) -> None:
     picture = noise(150, 90, matrix=matrix, full_range=full_range, deep=deep)
-    assert_same(any_gpu, [frame_of(picture)], target_of())
+    assert_same(any_gpu, [frame_of(picture)], target_of(), mean=0.015, most=0.1)
 
 
 SIZES = [
@@ -122,8 +124,23 @@ SIZES = [
 def test_every_ratio_is_scaled_as_on_the_cpu(
     any_gpu: Gpu, size: tuple[int, int], target_size: tuple[int, int], deep: bool
 ) -> None:
+    """On noise, where swscale's steps of 1/65536 of a sample show: it is a level off where they add up."""
     width, height = target_size
-    assert_same(any_gpu, [frame_of(noise(*size, deep=deep))], target_of(width=width, height=height))
+    target = target_of(width=width, height=height)
+    assert_same(any_gpu, [frame_of(noise(*size, deep=deep))], target, mean=0.12, most=1.2)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize(("size", "target_size"), SIZES)
+def test_every_pixel_is_the_mean_of_a_box(
+    any_gpu: Gpu, size: tuple[int, int], target_size: tuple[int, int], deep: bool
+) -> None:
+    """Weights have 16 bits."""
+    picture = noise(*size, deep=deep)
+    tensor = on_gpu(any_gpu, [frame_of(picture)], target_of(width=target_size[0], height=target_size[1]))
+    apart = np.abs(tensor[0].transpose(1, 2, 0) - box_rgb(picture, *target_size, chroma_shift=0.0))
+    assert apart.mean() <= 0.002
+    assert apart.max() <= 0.03
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -134,21 +151,41 @@ def test_any_sizes_turns_and_fits_agree(any_gpu: Gpu, seed: int) -> None:
         width, height = (2 * int(side) for side in chance.integers(1, 120, 2))
         picture = noise(width, height, deep=bool(chance.integers(2)), seed=seed)
         frames.append(frame_of(picture, index=index, rotation_deg=90 * int(chance.integers(4))))
-    # An odd side: a picture that keeps its size takes another way through FFmpeg.
-    width, height = (2 * int(side) + 1 for side in chance.integers(2, 60, 2))
+    width, height = (int(side) for side in chance.integers(4, 120, 2))
     fit = str(chance.choice(["stretch", "letterbox"]))
-    assert_same(any_gpu, frames, target_of(width=width, height=height, fit=fit))
+    assert_same(any_gpu, frames, target_of(width=width, height=height, fit=fit), mean=0.05, most=0.5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_picture_that_keeps_its_size_agrees(any_gpu: Gpu, deep: bool, dtype: str) -> None:
+    """FFmpeg has quick ways for these, which must not be taken."""
+    frame = frame_of(noise(64, 48, deep=deep))
+    most = {"float32": 0.03, "float16": 0.15, "uint8": 1.0}[dtype]
+    assert_same(any_gpu, [frame], target_of(width=64, height=48, dtype=dtype), mean=0.015, most=most)
 
 
 def test_a_picture_that_keeps_its_size_keeps_its_luma(any_gpu: Gpu) -> None:
-    """FFmpeg converts it by tables that round down, so the oracle is the formula."""
     picture = noise(64, 48)
     for plane in picture.planes[1:]:
         plane.update(bytes([128]) * plane.buffer_size)
     luma = planes_of(picture)[:48].astype(np.float64)
-    expected = np.rint((luma - 16) * 255 / 219)
+    expected = np.broadcast_to((luma - 16) * 255 / 219, (3, 48, 64))
     tensor = on_gpu(any_gpu, [frame_of(picture)], target_of(width=64, height=48))
-    np.testing.assert_array_equal(tensor[0], np.broadcast_to(expected, (3, 48, 64)))
+    np.testing.assert_allclose(tensor[0], expected, atol=1e-4)
+    whole = on_gpu(any_gpu, [frame_of(picture)], target_of(width=64, height=48, dtype="uint8"))
+    np.testing.assert_array_equal(whole[0], np.rint(expected))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
+def test_what_is_out_of_range_is_cut_off_to_0_and_255(any_gpu: Gpu, dtype: str) -> None:
+    """By all kernels: see `fill_quickly` and `fill`."""
+    for width in (64, 66, 260, 800):
+        picture = noise(width, 48, full_range=True)
+        picture.color_range = 1
+        tensor = on_gpu(any_gpu, [frame_of(picture)], target_of(width=64, height=48, dtype=dtype))
+        assert tensor.min() == 0
+        assert tensor.max() == 255
 
 
 @pytest.mark.parametrize(("siting", "shifts"), [("left", (0.25, 0)), ("top-left", (0.25, 0.25)), ("center", (0, 0))])
@@ -173,10 +210,23 @@ def test_chroma_is_read_where_it_was_sampled(any_gpu: Gpu, siting: ChromaSiting,
 def test_real_frames_agree(any_gpu: Gpu, media_dir: Path, clip: str, size: tuple[int, int]) -> None:
     (frame,) = frames_of_clip(media_dir / f"{clip}.mp4", {32})
     width, height = size
-    assert_same(any_gpu, [frame], target_of(width=width, height=height, fit="letterbox"), siting="left")
+    target = target_of(width=width, height=height, fit="letterbox")
+    assert_same(any_gpu, [frame], target, "left", mean=0.01, most=0.4)
+
+
+@pytest.mark.material
+@pytest.mark.parametrize("clip", ["person_walking_768x432_10fps", "person_closeup_640x480_30fps"])
+@pytest.mark.parametrize("size", [(256, 256), (416, 234), (1024, 1024)])
+def test_real_frames_are_means_of_boxes(any_gpu: Gpu, media_dir: Path, clip: str, size: tuple[int, int]) -> None:
+    (frame,) = frames_of_clip(media_dir / f"{clip}.mp4", {32})
+    tensor = on_gpu(any_gpu, [frame], target_of(width=size[0], height=size[1]), "left")
+    apart = np.abs(tensor[0].transpose(1, 2, 0) - box_rgb(frame.picture, *size))
+    assert apart.mean() <= 0.001
+    assert apart.max() <= 0.01
 
 
 def test_a_batch_of_many_sizes_is_one_launch_and_keeps_its_order(any_gpu: Gpu) -> None:
+    """The kernel that takes them all adds up in another order than those that take them alone: the last bits differ."""
     sizes = [(640, 360), (854, 480), (128, 96), (34, 300), (1920, 1080), (64, 64), (66, 30), (300, 200)]
     frames = [
         frame_of(noise(*size, seed=index, deep=index == 2), index=index, rotation_deg=90 * (index % 4))
@@ -187,7 +237,7 @@ def test_a_batch_of_many_sizes_is_one_launch_and_keeps_its_order(any_gpu: Gpu) -
     together = on_gpu(any_gpu, frames, target)
     assert (any_gpu.counts.snapshot() - before).launches == 1
     for tensor, frame in zip(together, frames, strict=True):
-        np.testing.assert_array_equal(tensor, on_gpu(any_gpu, [frame], target)[0])
+        np.testing.assert_allclose(tensor, on_gpu(any_gpu, [frame], target)[0], rtol=0, atol=0.0002)
 
 
 def test_more_than_16_frames_take_a_second_launch(any_gpu: Gpu) -> None:
@@ -228,36 +278,6 @@ def test_surfaces_are_not_lent_again_before_they_were_read(any_gpu: Gpu) -> None
     assert block.reads == []
     list(stage.process((replace(frame_of(noise(64, 64)), picture=surface),)))
     assert len(block.reads) == 1
-
-
-def test_common_pictures_take_the_lean_kernel_and_others_any(gpu_on_cpu: Gpu) -> None:
-    stream = gpu_on_cpu.new_stream()
-
-    def kernel(picture: av.VideoFrame, **keys: Any) -> str:
-        target = target_of(dtype="float16", **keys)
-        placement = place(picture.width, picture.height, 0, target)
-        (launch,) = launches([surface_of(gpu_on_cpu, stream, picture)], [placement], target, 0)
-        return launch.kernel
-
-    assert kernel(noise(192, 96)) == "common_float16"
-    assert kernel(noise(196, 96)) == "wide_float16"  # more than four times as wide
-    assert kernel(noise(580, 96)) == "any_float16"  # more than twelve times
-    assert kernel(noise(190, 96)) == "any_float16"  # rows that are no whole words
-    assert kernel(noise(4, 96)) == "any_float16"
-    assert kernel(noise(192, 96, deep=True)) == "any_float16"
-
-
-def test_the_structure_fits_into_the_parameters_of_a_kernel() -> None:
-    assert JOB.itemsize < 4000
-    assert SLOT.itemsize % 8 == 0
-    assert SLOT.fields is not None
-    assert SLOT.fields["picture"][0] == PICTURE
-
-
-def test_bytes_touched_are_each_sample_once_and_each_number_once(gpu_on_cpu: Gpu) -> None:
-    surfaces = [surface_of(gpu_on_cpu, gpu_on_cpu.new_stream(), noise(64, 48, deep=deep)) for deep in (False, True)]
-    target = target_of(dtype="float16")
-    assert bytes_touched(surfaces, target) == 64 * 48 * 3 // 2 * 3 + 2 * (48 * 32 * 3 * 2)
 
 
 def test_close_is_safe_at_any_time(any_gpu: Gpu) -> None:

@@ -9,7 +9,8 @@ const int MAX_SLOTS = 16;         // frames of one launch
 const int COLUMNS = 2;            // of a thread: neighbours, or (kernels named any_) a row of the block's threads apart
 const int STRIP = 4;              // pixels of a thread in a column, one below the other
 const int WIDE = 32 * COLUMNS, TALL = 8 * STRIP; // pixels of a block of the quick kernels
-const float ONE = 16384.0f;       // the sum of the weights of a box along a row
+// The sum of the weights of a box along a row: the most that 16 bits hold. Sums of 8-bit samples are exact as floats.
+const float ONE = 65535.0f;
 
 // How one axis of a plane becomes the picture's: the box of pixel i starts at i * ratio + start.
 struct Axis { float ratio, start, width, inverse_width; };
@@ -17,8 +18,8 @@ struct Axis { float ratio, start, width, inverse_width; };
 // Where a frame lies in the tensor. Coordinates are those of the frame as coded: a turned one is only written turned.
 // Mirrored, like Axis and Job, in cuda.py.
 struct Slot {
-    Picture picture;
     u64 out;                      // address of the frame's part of the tensor
+    Picture picture;
     int width, height;            // of that part
     int left, top, right, bottom; // of the picture in it; padding is around
     int origin, step_x, step_y;   // elements from `out` to the first pixel, and on to the next ones
@@ -27,9 +28,9 @@ struct Slot {
 
 struct Job {
     Slot slots[MAX_SLOTS];
-    float factor[3], offset[3];   // number in the tensor = level * factor + offset; red, green, blue
+    float factor[3], offset[3];   // number in the tensor = part of white * factor + offset; red, green, blue
+    float pad[3];                 // numbers around the picture
     int channel[3];               // elements from a pixel to its red, green and blue
-    float pad;                    // level around the picture
 };
 
 #include "boxes.cuh"
@@ -61,7 +62,7 @@ __device__ __forceinline__ int column_of(int column) { return COLUMNS * threadId
 
 #include "walk.cuh"
 
-// From sums along rows and columns to the levels of a pixel: rgb_of, with all that is constant put together.
+// From sums along rows and columns to a pixel's red, green and blue: rgb_of, with all that is constant put together.
 struct Color {
     float luma, red_cr, green_cb, green_cr, blue_cb, red, green, blue;
 
@@ -77,28 +78,22 @@ struct Color {
         blue = held((zero - 128.0f * picture.blue_cb) * part);
     }
 
-    // Whole levels from 0 to 255.
-    __device__ __forceinline__ void levels(float y, Chroma chroma, float (&levels)[3]) const {
+    // As parts of white, 0 to 1: fractions of a level stay, for networks see them.
+    __device__ __forceinline__ void parts(float y, Chroma chroma, float (&parts)[3]) const {
         const float middle = fmaf(luma, y, green);
-        levels[0] = whole(part_of(luma, y, fmaf(red_cr, chroma.cr, red)));
-        levels[1] = whole(part_of(green_cb, chroma.cb, fmaf(green_cr, chroma.cr, middle)));
-        levels[2] = whole(part_of(luma, y, fmaf(blue_cb, chroma.cb, blue)));
-    }
-
-    // Adding 1.5 * 2^23 rounds to a whole number, and is much quicker than rintf.
-    static __device__ __forceinline__ float whole(float part) {
-        const float large = 12582912.0f;
-        return __fsub_rn(__fmaf_rn(part, 255.0f, large), large);
+        parts[0] = part_of(luma, y, fmaf(red_cr, chroma.cr, red));
+        parts[1] = part_of(green_cb, chroma.cb, fmaf(green_cr, chroma.cr, middle));
+        parts[2] = part_of(luma, y, fmaf(blue_cb, chroma.cb, blue));
     }
 };
 
-// What is written is next read by another kernel.
-__device__ __forceinline__ void put(u8* out, float value) { __stcg(out, (u8)value); }
+// Rounded to what the type holds. What is written is next read by another kernel.
+__device__ __forceinline__ void put(u8* out, float value) { __stcg(out, (u8)__float2uint_rn(value)); }
 __device__ __forceinline__ void put(u16* out, float value) { __stcg(out, half_of(value)); }
 __device__ __forceinline__ void put(float* out, float value) { __stcg(out, value); }
 
 __device__ __forceinline__ void put_pair(u8* out, float low, float high) {
-    __stcg((u16*)out, (u16)((u32)(u8)low | (u32)(u8)high << 8));
+    __stcg((u16*)out, (u16)(__float2uint_rn(low) | __float2uint_rn(high) << 8));
 }
 __device__ __forceinline__ void put_pair(u16* out, float low, float high) {
     __stcg((u32*)out, (u32)half_of(low) | (u32)half_of(high) << 16);
@@ -108,16 +103,11 @@ __device__ __forceinline__ void put_pair(float* out, float low, float high) {
 }
 
 template <typename Element>
-__device__ __forceinline__ void store(const Job& job, const Slot& slot, int x, int y, const Rgb& color) {
-    const float levels[3] = {color.r, color.g, color.b};
+__device__ __forceinline__ void store(const Job& job, const Slot& slot, int x, int y, const float (&numbers)[3]) {
     const int element = slot.origin + x * slot.step_x + y * slot.step_y;
 #pragma unroll
-    for (int i = 0; i < 3; ++i) {
-        // Networks were trained on pictures of 8 bits: whole levels.
-        const float level = rintf(fminf(fmaxf(levels[i], 0.0f), 255.0f));
-        const u32 at = (element + job.channel[i]) * sizeof(Element);
-        put((Element*)(slot.out + at), level * job.factor[i] + job.offset[i]);
-    }
+    for (int i = 0; i < 3; ++i)
+        put((Element*)(slot.out + (u32)(element + job.channel[i]) * (u32)sizeof(Element)), numbers[i]);
 }
 
 template <typename Element>
@@ -127,14 +117,14 @@ __device__ __forceinline__ void fill_padding(const Job& job, const Slot& slot, i
         const bool beside = left < slot.left || left >= slot.right;
         for (int at = y; left < slot.width && at < min(y + STRIP, slot.height); ++at)
             if (beside || at < slot.top || at >= slot.bottom)
-                store<Element>(job, slot, left, at, {job.pad, job.pad, job.pad});
+                store<Element>(job, slot, left, at, job.pad);
     }
 }
 
 // Pixels from (x, y) down, and those of the thread's other columns, as far as they lie in the picture.
 template <typename Element, int SAMPLE_BYTES, int ROUNDS>
 __device__ __forceinline__ void fill_picture(const Job& job, const Slot& slot, int x, int y) {
-    const float unit = SAMPLE_BYTES == 1 ? 1.0f / ONE : 1.0f / (256.0f * ONE);
+    const Color color(slot.picture, SAMPLE_BYTES == 1 ? 1.0f / ONE : 1.0f / (256.0f * ONE));
     View<LumaPlane<SAMPLE_BYTES>, ROUNDS> lumas(slot, x - slot.left);
     View<ChromaPlane<SAMPLE_BYTES>, ROUNDS> chromas(slot, x - slot.left);
     const int end = min(y + STRIP, slot.bottom);
@@ -146,10 +136,12 @@ __device__ __forceinline__ void fill_picture(const Job& job, const Slot& slot, i
         chromas.means(at - slot.top, chroma);
 #pragma unroll
         for (int column = 0; column < COLUMNS; ++column) {
-            const Chroma mean = {unit * chroma[column].cb, unit * chroma[column].cr};
-            const Rgb color = rgb_of(slot.picture, unit * luma[column], mean);
             const int left = x + column * (int)blockDim.x;
-            if (left >= slot.left && left < slot.right) store<Element>(job, slot, left, at, color);
+            float numbers[3];
+            color.parts(luma[column], chroma[column], numbers);
+#pragma unroll
+            for (int i = 0; i < 3; ++i) numbers[i] = numbers[i] * job.factor[i] + job.offset[i];
+            if (left >= slot.left && left < slot.right) store<Element>(job, slot, left, at, numbers);
         }
     }
 }
@@ -217,7 +209,7 @@ template <typename Element, int ROUNDS> __device__ __forceinline__ void fill_qui
     u32 luma_words[2][COLUMNS][2 * ROUNDS], chroma_words[1][COLUMNS][2 * ROUNDS];
 #pragma unroll 1
     for (; at < end; ++at, ++luma_box, ++chroma_box) {
-        float luma_totals[2][COLUMNS], luma[COLUMNS], levels[COLUMNS][3];
+        float luma_totals[2][COLUMNS], luma[COLUMNS], parts[COLUMNS][3];
         Chroma chroma_totals[1][COLUMNS], chroma[COLUMNS];
         lumas.ask(luma_box->range, luma_words);
         chromas.ask(chroma_box->range, chroma_words);
@@ -226,14 +218,14 @@ template <typename Element, int ROUNDS> __device__ __forceinline__ void fill_qui
         lumas.means(*luma_box, luma_totals, luma);
         chromas.means(*chroma_box, chroma_totals, chroma);
 #pragma unroll
-        for (int column = 0; column < COLUMNS; ++column) color.levels(luma[column], chroma[column], levels[column]);
+        for (int column = 0; column < COLUMNS; ++column) color.parts(luma[column], chroma[column], parts[column]);
         const u32 element = origin + at * step_y;
         if (together) {
 #pragma unroll
             for (int i = 0; i < 3; ++i) {
                 const float factor = job.factor[i];
                 put_pair((Element*)(out + (u64)((element + job.channel[i]) * (u32)sizeof(Element))),
-                         levels[0][i] * factor + offset[i], levels[1][i] * factor + offset[i]);
+                         parts[0][i] * factor + offset[i], parts[1][i] * factor + offset[i]);
             }
             continue;
         }
@@ -243,7 +235,7 @@ template <typename Element, int ROUNDS> __device__ __forceinline__ void fill_qui
 #pragma unroll
             for (int i = 0; i < 3; ++i)
                 put((Element*)(out + (u64)((element + column * step_x + job.channel[i]) * (u32)sizeof(Element))),
-                    levels[column][i] * job.factor[i] + offset[i]);
+                    parts[column][i] * job.factor[i] + offset[i]);
         }
     }
 }
