@@ -62,7 +62,7 @@ __device__ __forceinline__ int column_of(int column) { return COLUMNS * threadId
 
 #include "walk.cuh"
 
-// From sums along rows and columns to a pixel's red, green and blue: rgb_of, with all that is constant put together.
+// From sums along rows and columns to a pixel's red, green and blue, with all that is constant put together.
 struct Color {
     float luma, red_cr, green_cb, green_cr, blue_cb, red, green, blue;
 
