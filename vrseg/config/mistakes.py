@@ -5,8 +5,11 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from vrseg.config import schema
 from vrseg.config.document import Data, KeyPath, Problem, dotted
+from vrseg.config.schema import DEVICE_PATTERN, LISTEN_PATTERN
+from vrseg.config.schema_model import COLOR_PATTERN
+from vrseg.config.schema_output import ENCODER_PATTERN
+from vrseg.config.section import NAME_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -15,11 +18,11 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _PATTERNS = {
-    schema.NAME_PATTERN: "a name is letters, digits, - and _, at most 64 of them",
-    schema.LISTEN_PATTERN: "write an address and a port, such as 127.0.0.1:9090 or [::1]:9090",
-    schema.DEVICE_PATTERN: "write auto, cpu, cuda or cuda:1",
-    schema.COLOR_PATTERN: 'write "#rrggbb" in quotes, such as "#00aaff"',
-    schema.ENCODER_PATTERN: "write auto, nvenc, or an FFmpeg encoder such as libx264",
+    NAME_PATTERN: "a name is letters, digits, - and _, at most 64 of them",
+    LISTEN_PATTERN: "write an address and a port, such as 127.0.0.1:9090 or [::1]:9090",
+    DEVICE_PATTERN: "write auto, cpu, cuda or cuda:1",
+    COLOR_PATTERN: 'write "#rrggbb" in quotes, such as "#00aaff"',
+    ENCODER_PATTERN: "write auto, nvenc, or an FFmpeg encoder such as libx264",
 }
 _KINDS = {
     "int": "not a whole number",

@@ -1,157 +1,42 @@
-"""Every key of the configuration, its default and what it does. Frozen, closed to unknown keys."""
+"""Every key of the configuration, its default and what it does."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
 
-from vrseg.config.quantity import Amount, Duration
+from vrseg.config.quantity import Duration
+from vrseg.config.schema_model import Batching, ClassDescription, Model, ModelDescription
+from vrseg.config.schema_output import Line, Output, ResultOutput, Zone
+from vrseg.config.section import Name, Positive, Section
 
-Positive = Annotated[Duration, Field(gt=0)]
-"""A duration that is not zero."""
+__all__ = [
+    "Batching",
+    "ClassDescription",
+    "Config",
+    "Line",
+    "Model",
+    "ModelDescription",
+    "Output",
+    "Queue",
+    "Reconnect",
+    "ResultOutput",
+    "Section",
+    "Server",
+    "SourceSection",
+    "Stream",
+    "View",
+    "Zone",
+    "json_schema",
+]
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 LISTEN_PATTERN = r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}$"
 DEVICE_PATTERN = r"^(auto|cpu|cuda(:\d+)?)$"
-COLOR_PATTERN = r"^#[0-9a-fA-F]{6}$"
-ENCODER_PATTERN = r"^[A-Za-z0-9_]+$"
 
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-Task = Literal["segment", "matte", "detect", "instances", "keypoints"]
 View = Literal["overlay", "mask", "matte", "green", "blur", "none", "alpha-pack"]
 Listen = Annotated[str, StringConstraints(pattern=LISTEN_PATTERN)]
 DeviceName = Annotated[str, StringConstraints(pattern=DEVICE_PATTERN)]
-
-
-class Section(BaseModel):
-    """A part of the configuration."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        use_attribute_docstrings=True,
-        protected_namespaces=(),
-        coerce_numbers_to_str=True,
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_left_out(cls, data: Any) -> Any:
-        """Keep `key: null` from counting as set where null is the default: it must not hide another's value."""
-        if not isinstance(data, dict):
-            return data
-        optional = {name for name, field in cls.model_fields.items() if field.default is None}
-        return {key: value for key, value in data.items() if value is not None or key not in optional}
-
-
-class InputDescription(Section):
-    """What the network expects. Keys left out are read from the ONNX file or take the task's usual value."""
-
-    width: Annotated[int, Field(ge=8, le=8192)] | None = None
-    """Pixels; only needed when the ONNX file leaves it open."""
-    height: Annotated[int, Field(ge=8, le=8192)] | None = None
-    """Pixels; as `width`."""
-    layout: Literal["nchw", "nhwc"] | None = None
-    """Order of the dimensions; read from the ONNX file when it is clear."""
-    color: Literal["rgb", "bgr"] = "rgb"
-    """Order of the channels."""
-    dtype: Literal["uint8", "float16", "float32"] | None = None
-    """Read from the ONNX file."""
-    scale: float = 1 / 255
-    """Pixels 0 to 255 are multiplied by this, then `mean` is subtracted and the rest divided by `std`."""
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """In the order of `color`."""
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """In the order of `color`."""
-    fit: Literal["stretch", "letterbox"] = "stretch"
-    """How a frame of another shape is brought to the input's size."""
-    anchor: Literal["center", "top-left"] = "center"
-    """Where the picture lies in a letterbox."""
-    pad: Annotated[int, Field(ge=0, le=255)] = 0
-    """Grey value around the picture in a letterbox, before normalisation."""
-
-
-class OutputDescription(Section):
-    """How to read what the network says."""
-
-    decode: Literal["probability", "logits", "softmax", "yolox", "yolov5", "yolov8", "end2end"] | None = None
-    """`probability`: 0 to 1; `logits`: before sigmoid or softmax; `softmax`: probabilities over channels; the YOLO
-    families; `end2end`: boxes, scores and classes after NMS."""
-    names: tuple[str, ...] | None = None
-    """Outputs to use, in the order of the decoding; all when left out."""
-
-
-class ClassDescription(Section):
-    """One class of a model."""
-
-    name: str
-    """Shown on boxes and written to results."""
-    color: Annotated[str, StringConstraints(pattern=COLOR_PATTERN)] | None = None
-    """`#rrggbb`; a palette's colour when left out."""
-    background: bool = False
-    """True for the class that is nothing: it is never coloured."""
-
-
-class Thresholds(Section):
-    """What counts as seen."""
-
-    mask: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """Foreground where the probability exceeds this (models with one class)."""
-    score: Annotated[float, Field(ge=0, le=1)] = 0.3
-    """Boxes below are dropped."""
-    iou: Annotated[float, Field(gt=0, le=1)] = 0.45
-    """Boxes of one class that overlap more are one object."""
-    max_boxes: Annotated[int, Field(ge=1, le=10000)] = 300
-    """Best boxes kept per frame."""
-
-
-class ModelDescription(Section):
-    """What a model is. Lives in a YAML file beside the ONNX file, or in the configuration, which wins."""
-
-    task: Task | None = None
-    """What it does."""
-    input: InputDescription = InputDescription()
-    """The picture as the network wants it."""
-    output: OutputDescription = OutputDescription()
-    """How to read what the network says."""
-    classes: tuple[ClassDescription | str, ...] = ()
-    """In the order of the network's channels or class numbers."""
-    thresholds: Thresholds = Thresholds()
-    """What counts as seen."""
-    licence: str | None = None
-    """SPDX identifier of the weights' licence."""
-    title: str | None = None
-    """What people call it."""
-    origin: str | None = None
-    """Where it came from."""
-
-
-class Batching(Section):
-    """How frames of all streams are gathered for one inference call."""
-
-    max_size: Annotated[int, Field(ge=1, le=256)] = 8
-    """Frames per call at most; 1 where the model's batch is fixed at 1."""
-    max_delay: Duration = 0.005
-    """A partial batch goes when its oldest frame has waited this long."""
-
-
-class Model(ModelDescription):
-    """A network that streams can use."""
-
-    path: str
-    """An ONNX file, relative to the configuration; `demo` is the embedded demo model."""
-    description: str | None = None
-    """A description file, relative to the configuration; the `.yaml` beside the ONNX file when left out."""
-    precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
-    """What it computes in. The CPU computes fp32, or bf16 with OpenVINO where an accuracy gate passes."""
-    engine: Literal["auto", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"] = "auto"
-    """`auto` takes ONNX Runtime on the CPU; on a GPU TensorRT where it is installed and its engine built, ONNX Runtime
-    until then. OpenVINO is for CPUs, TensorRT for GPUs."""
-    threads: Annotated[int, Field(ge=0, le=1024)] = 0
-    """Threads of one inference call on the CPU; 0 chooses for the machine."""
-    batch: Batching = Batching()
-    """How frames of all streams are gathered for one inference call."""
 
 
 class Reconnect(Section):
@@ -197,40 +82,6 @@ class Queue(Section):
     """Live frames older than this are dropped wherever they wait; 0 keeps them. Never applies with `block`."""
 
 
-class Output(Section):
-    """One encoded video output."""
-
-    uri: str
-    """A file (.mp4, .mkv, .mov, .ts), which may hold strftime fields, or rtsp://, rtmp://, srt://."""
-    codec: Literal["h264", "hevc", "av1"] = "h264"
-    """What it is compressed with."""
-    encoder: Annotated[str, StringConstraints(pattern=ENCODER_PATTERN)] = "auto"
-    """`auto`; `nvenc` (an NVIDIA GPU's own, or an error); or an FFmpeg encoder such as libx264."""
-    bitrate: Amount | None = None
-    """Bits per second; constant quality when left out."""
-    quality: Annotated[int, Field(ge=0, le=63)] | None = None
-    """CRF; the encoder's usual value when left out."""
-    preset: str | None = None
-    """The encoder's own preset name or number."""
-    gop: Positive = 2.0
-    """Time between key frames; a killed process loses at most this much of a recording."""
-    latency: Literal["auto", "live", "normal"] = "auto"
-    """`live` sends each frame at once; `auto` is `live` for live sources."""
-    segment: Positive | None = None
-    """Start a new file this often, at a key frame; the name needs strftime fields."""
-    keep: Positive | None = None
-    """Delete segments older than this."""
-
-
-class ResultOutput(Section):
-    """Where results go as data."""
-
-    uri: str
-    """A .jsonl file, or `-` for standard output."""
-    masks: Literal["none", "rle"] = "none"
-    """`rle` writes each class's mask as run lengths."""
-
-
 class VrSection(Section):
     """How a stereo picture is laid out."""
 
@@ -259,6 +110,12 @@ class Stream(Section):
     """Encoded video."""
     results: tuple[ResultOutput, ...] = ()
     """Data."""
+    track: bool = False
+    """Give boxes identities across frames; zones and lines do so anyway."""
+    zones: dict[Name, Zone] = {}
+    """Parts of the picture that objects enter and leave."""
+    lines: dict[Name, Line] = {}
+    """Lines that objects cross."""
     vr: VrSection | None = None
     """Stereo layout; a flat picture when left out."""
 
@@ -270,6 +127,12 @@ class Server(Section):
     """Address and port; port 0 takes a free one."""
     token: str | None = None
     """Bearer token; needed when `listen` is not a loopback address."""
+    certificate: str | None = None
+    """A PEM file, relative to the configuration: the port speaks TLS."""
+    key: str | None = None
+    """The certificate's key, a PEM file; where it is not in the same file."""
+    allow: tuple[str, ...] = ()
+    """Addresses that streams which are added over HTTP may name; `*` stands for anything. Without one, none."""
 
 
 class Config(Section):
@@ -283,6 +146,8 @@ class Config(Section):
     """The videos, each under a name of your choice; it is the `stream` label of the metrics."""
     server: Server = Server()
     """The HTTP port: metrics, health, status."""
+    watch: bool = False
+    """Reload when the file changes; SIGHUP and the HTTP port do it at any time."""
     drain_timeout: Duration = 5.0
     """After SIGTERM, time for frames on their way and for file trailers."""
 
