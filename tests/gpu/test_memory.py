@@ -33,6 +33,25 @@ def test_a_block_is_complete_for_each_borrower_when_its_own_writing_is_done(late
     assert marks[0] is marks[1]
 
 
+def test_a_new_borrower_comes_after_readers_that_are_at_work_and_does_not_wait_for_others(late_gpu: Gpu) -> None:
+    pool = Pool(late_gpu, "device", 1, limit=1, name="test")
+    reader: Any = late_gpu.new_stream()
+    for late in (True, False):
+        read: list[bool] = []
+        lease = pool.lend(reader)
+        reader.put(lambda done=read: done.append(True))
+        lease.read_on(reader)
+        lease.release()
+        if not late:
+            reader.synchronize()
+        writer: Any = late_gpu.new_stream()
+        lease = pool.lend(writer)
+        assert writer.begun == late
+        writer.synchronize()
+        assert read
+        lease.release()
+
+
 def test_what_is_timed_again_and_again_makes_no_more_events(gpu_on_cpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
     made = count_events(monkeypatch)
     pool = Pool(gpu_on_cpu, "device", 64, limit=1, name="test", timed=True)

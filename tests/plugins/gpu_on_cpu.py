@@ -69,6 +69,10 @@ class Event:
     def synchronize(self) -> None:
         assert self.recorded
 
+    @property
+    def done(self) -> bool:
+        return self.recorded
+
 
 class Module:
     """`cupy.RawModule`."""

@@ -17,7 +17,7 @@ import av
 import av.error
 import numpy as np
 import pytest
-from plugins.gpu_on_cpu import Event, Stream
+from plugins.gpu_on_cpu import Stream
 
 from vrseg.decode import capabilities
 from vrseg.gpu.device import Gpu, open_gpu
@@ -161,7 +161,7 @@ class CudaState:
 
 
 @pytest.fixture
-def cuda_state(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> CudaState:
+def cuda_state(request: pytest.FixtureRequest) -> CudaState:
     """Give the pretended CuPy what decoders use beyond it."""
     request.getfixturevalue("gpu_on_cpu")
     state = CudaState()
@@ -182,7 +182,6 @@ def cuda_state(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     runtime.CUDARuntimeError = CUDARuntimeError
     cuda.driver = SimpleNamespace(CUDADriverError=CUDARuntimeError)
     cuda.memory = SimpleNamespace(OutOfMemoryError=type("OutOfMemoryError", (MemoryError,), {}))
-    monkeypatch.setattr(Event, "done", property(lambda event: event.recorded), raising=False)
     return state
 
 

@@ -58,7 +58,7 @@ class Pool:
             if stream is None:
                 event.synchronize()
                 self._gpu.counts.add(host_waits=1)
-            else:
+            elif not event.done:  # as a rule it is: to ask is cheap, to wait is one more order for the GPU
                 stream.wait_event(event)
         block.reads.clear()
         begun = self._gpu.clock.mark(stream) if self._timed and stream is not None else None
