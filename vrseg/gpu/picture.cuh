@@ -18,7 +18,6 @@ struct Picture {
     float red_cr, green_cb, green_cr, blue_cb;
 };
 
-struct Rgb { float r, g, b; };  // 0 to 255, not clamped
 struct Chroma { float cb, cr; };
 
 // Samples on the scale of 8 bits. Coordinates must lie within the plane.
@@ -36,12 +35,6 @@ __device__ __forceinline__ Chroma chroma_at(const Picture& picture, int x, int y
     }
     const ushort2 pair = ((const ushort2*)row)[x];
     return {(float)pair.x * (1.0f / 256.0f), (float)pair.y * (1.0f / 256.0f)};
-}
-
-__device__ __forceinline__ Rgb rgb_of(const Picture& picture, float luma, Chroma chroma) {
-    const float y = picture.luma_scale * (luma - picture.luma_offset);
-    const float cb = chroma.cb - 128.0f, cr = chroma.cr - 128.0f;
-    return {y + picture.red_cr * cr, y + picture.green_cb * cb + picture.green_cr * cr, y + picture.blue_cb * cb};
 }
 
 // Numbers of 16 bits (IEEE binary16), rounded to nearest even. PTX, because cuda_fp16.h is a header.

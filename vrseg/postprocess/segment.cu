@@ -105,7 +105,8 @@ __device__ __forceinline__ void note(u32* wins, int winner) {
 
 // PIXELS side by side, in memory too: each score is read once, and turned into its power once.
 template <typename Score, int PIXELS>
-__device__ __forceinline__ void few_channels(const Scores& scores, u64 element, int logits, const Target& to, int place) {
+__device__ __forceinline__ void few_channels(const Scores& scores, u64 element, int logits, const Target& to,
+                                             int place) {
     struct alignas(PIXELS * sizeof(Score)) Read { Score of[PIXELS]; };
     float held[HELD][PIXELS];
     const Score* from = (const Score*)scores.address + element;
@@ -211,8 +212,8 @@ __device__ __forceinline__ void two_places(const Scores& scores, const Window& w
 }
 
 // All classes, one plane each; in front of them a plane of `nothing_steps`, unless that is negative. With logits the
-// planes are their softmax. `out` and `fine` as above. Sets the bit of each class that is the highest somewhere, 32 classes in a word of `wins`
-// and `win_words` words for each frame, unless `wins` is 0. A thread takes two pixels.
+// planes are their softmax. `out` and `fine` as above. Sets the bit of each class that is the highest somewhere, 32
+// classes in a word of `wins` and `win_words` words for each frame, unless `wins` is 0. A thread takes two pixels.
 extern "C" __global__ void __launch_bounds__(256)
 several_classes(const Scores scores, int logits, int nothing_steps, u64 out, u64 fine, u64 wins, int win_words,
                 const Windows windows) {

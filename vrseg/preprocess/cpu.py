@@ -28,8 +28,8 @@ _BUFFERS = 4
 # Setting up swscale for a size costs as much as a sixth of a frame; a daemon sees few sizes, but for months.
 _MAX_SCALERS = 64
 # Averages when it shrinks and is bilinear when it enlarges; of swscale's methods it is both the fastest and, with
-# planes of 14 bits, the mean of a box to 0.01 of 255. The flag, which costs nothing, keeps FFmpeg from its tables: by
-# these, 8-bit pictures that keep their size get each chroma sample twice (1.3 of 255).
+# planes of 14 bits, the mean of a box to 0.01 of 255. The flag keeps FFmpeg from its tables,
+# by which 8-bit pictures that keep their size would get each chroma sample twice (1.3 of 255).
 _INTERPOLATION = Interpolation.AREA | Interpolation.ACCURATE_RND
 # Untagged video above the size of PAL is BT.709, below it BT.601, as players take it.
 _MAX_SD_HEIGHT = 576

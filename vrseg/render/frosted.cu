@@ -52,7 +52,8 @@ __device__ __forceinline__ int centre_of(int small, int count, int full) {
     return min((int)((small + 0.5f) * ((float)full / (float)count)), full - 1);
 }
 
-// Whether foreground shows at the centre of a small pixel or of one beside it: samples say nothing of what lies between.
+// Whether foreground shows at the centre of a small pixel or of one beside it: samples say nothing of what lies
+// between.
 __device__ bool near_foreground(const Painting& p, int x, int y) {
     for (int j = max(y - 1, 0); j <= min(y + 1, p.small_height - 1); ++j)
         for (int i = max(x - 1, 0); i <= min(x + 1, p.small_width - 1); ++i) {

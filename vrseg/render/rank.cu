@@ -81,6 +81,7 @@ extern "C" __global__ void rank(const __grid_constant__ Paintings batch) {
     const int place = SIDE_BY_SIDE * (blockIdx.x * blockDim.x + threadIdx.x), area = p.rows * p.columns;
     if (place >= area || p.classes < 2 || p.boxes) return;
     u32* present = (u32*)batch.present + blockIdx.z * MAX_CLASSES;
-    if (p.scores % SIDE_BY_SIDE == 0 && area % SIDE_BY_SIDE == 0) four_places<true>(p, place, area, present, batch.stamp);
+    const bool together = p.scores % SIDE_BY_SIDE == 0 && area % SIDE_BY_SIDE == 0;
+    if (together) four_places<true>(p, place, area, present, batch.stamp);
     else four_places<false>(p, place, area, present, batch.stamp);
 }
