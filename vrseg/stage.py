@@ -51,8 +51,9 @@ class Source(Protocol):
 class Decode(Stage[Packet, Frame], Protocol):
     """Packets to frames, 0 to n for each. Damage is counted and survived."""
 
-    errors: int
-    """Units that could not be decoded so far."""
+    @property
+    def errors(self) -> int:
+        """Units that could not be decoded so far."""
 
 
 class DeviceTimed(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from vrseg.gpu.memory import elapsed_s, recorded, wait_for
+from vrseg.gpu.memory import wait_for
 from vrseg.postprocess.detect_cuda import DetectReader
 from vrseg.postprocess.segment_cuda import SegmentReader
 
@@ -79,17 +79,18 @@ class CudaHead:
 
     def process(self, item: Inference, /) -> Iterable[Frame]:
         assert self._stream is not None  # noqa: S101 -- `open` comes first
-        begun = recorded(self._stream, timed=True)
+        clock = self._lane.gpu.clock
+        begun = clock.mark(self._stream)
         reading = self._reader.enqueue(item, self._stream)
         pictures: Sequence[object | None] = (None,) * len(item.frames)
         if self._paint is not None:
             pictures = self._paint.enqueue(item.frames, reading.found, self._stream)
-        done = recorded(self._stream, timed=True)
+        done = clock.mark(self._stream)
         # Only now, so that the next inference comes after the drawing, and nobody waits for both.
         for output in item.outputs.values():
             output.lease.release()
         wait_for(self._lane.gpu, done)
-        self.device_s = elapsed_s(begun, done)
+        self.device_s = clock.elapsed_s(begun, done)
         return [
             replace(frame, result=result, picture=frame.picture if picture is None else picture)
             for frame, result, picture in zip(item.frames, reading.results(), pictures, strict=True)
