@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vrseg.frame import Frame, Packet
     from vrseg.pipeline.ledger import Ledger
     from vrseg.pipeline.observer import DecodeErrorReason, Observer
+    from vrseg.pipeline.tap import Tap
     from vrseg.stage import Decode, Source
 
 # Enough that the demuxer can run ahead of the decoder; small enough that a slow decoder soon holds back a file.
@@ -52,11 +53,14 @@ class IngestStages:
 class Ingest:
     """Fills the queue of decoded frames of one stream, over as many connections as it takes."""
 
-    def __init__(self, stages: IngestStages, decoded: Channel[Frame], ledger: Ledger, observer: Observer) -> None:
+    def __init__(
+        self, stages: IngestStages, decoded: Channel[Frame], ledger: Ledger, observer: Observer, tap: Tap
+    ) -> None:
         self._stages = stages
         self._decoded = decoded
         self._ledger = ledger
         self._observer = observer
+        self._tap = tap
         self._timeline = Timeline()
         self._decoder: Decode | None = None
         self._told: Counter[str] = Counter()
@@ -190,6 +194,7 @@ class Ingest:
             self._observer.stream_state(self._ledger.stream, "running")
         self._frames += 1
         self._ledger.enter()
+        self._tap.show(frame)
         try:
             await self._decoded.put(frame)
         except ChannelClosedError:

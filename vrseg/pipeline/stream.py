@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from vrseg.pipeline.channel import Ageing, Channel, ChannelClosedError
 from vrseg.pipeline.ingest import Ingest
 from vrseg.pipeline.outputs import run_outputs
 from vrseg.pipeline.run import opened, pump
+from vrseg.pipeline.tap import Taps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +52,8 @@ class StreamStages:
     niceness: int = 0
     """Of the threads from decoder to render. A job is done soonest when work that splits well over cores gives
     way to what does not: an encoder, which uses 1.7 of two cores at best (see ARCHITECTURE.md)."""
+    taps: Taps = field(default_factory=Taps)
+    """Where somebody may look at the frames as they pass."""
 
 
 async def run_stream(
@@ -66,7 +69,7 @@ async def run_stream(
         model.attach(inlet)
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(Ingest(stages.ingest, queues.decoded, ledger, observer).run(stop))
+            group.create_task(Ingest(stages.ingest, queues.decoded, ledger, observer, stages.taps.input).run(stop))
             group.create_task(_infer(model, inlet, queues) if model else _pass_through(inlet, queues))
             group.create_task(_render(stages, queues, ledger, observer))
             group.create_task(
@@ -136,10 +139,14 @@ async def _pass_through(inlet: Inlet, queues: _Queues) -> None:
 
 
 async def _render(stages: StreamStages, queues: _Queues, ledger: Ledger, observer: Observer) -> None:
+    async def put(frame: Frame) -> None:
+        stages.taps.output.show(frame)
+        await queues.rendered.put(frame)
+
     try:
         if stages.render is None:
             async for frame in queues.finished:
-                await queues.rendered.put(frame)
+                await put(frame)
         else:
             async with opened(
                 "render",
@@ -150,6 +157,6 @@ async def _render(stages: StreamStages, queues: _Queues, ledger: Ledger, observe
                 inbox=queues.finished,
                 outbox=queues.rendered,
             ) as runner:
-                await pump(queues.finished, runner, queues.rendered.put)
+                await pump(queues.finished, runner, put)
     finally:
         queues.rendered.close()
