@@ -178,8 +178,8 @@ class StageMeter:
                     output_full_ratio=_share(
                         after.outbox_full_s - before.outbox_full_s, after.outbox_s - before.outbox_s
                     ),
-                    duration=_quantiles(gauge.durations_s),
-                    wait=_quantiles(gauge.waits_s),
+                    duration=quantiles(gauge.durations_s),
+                    wait=quantiles(gauge.waits_s),
                 )
             )
         return Readings(
@@ -213,7 +213,8 @@ def _share(part: float, whole: float) -> float:
     return min(max(part / whole, 0.0), 1.0) if whole > 0 else 0.0
 
 
-def _quantiles(values_s: deque[float]) -> Quantiles:
+def quantiles(values_s: deque[float]) -> Quantiles:
+    """Sort what was measured; all zero when nothing was."""
     if not values_s:
         return Quantiles(p50_s=0.0, p95_s=0.0, p99_s=0.0)
     p50, p95, p99 = np.quantile(np.fromiter(values_s, float), (0.5, 0.95, 0.99)).tolist()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,19 @@ if TYPE_CHECKING:
 SAMPLE_INTERVAL_S = 1.0
 # The verdict looks back this far: long enough to be steady, short enough to follow a change.
 WINDOW_SAMPLES = 10
+# Of one stream: ten seconds at 25 frames/s, and what a person reads of its history.
+RECENT_LATENCIES = 256
+STATES_KEPT = 20
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """A state that a stream went into, or a new reason for the one it is in."""
+
+    at: float
+    """Unix time in seconds."""
+    state: StreamState
+    detail: str
 
 
 @dataclass(slots=True)
@@ -33,8 +46,12 @@ class StreamRecord:
     ledger: Ledger
     state: StreamState = "starting"
     detail: str = ""
+    since: float = field(default_factory=time.time)
+    """Unix time in seconds at which it went into this state; a new reason for the same state does not count."""
+    history: deque[StateChange] = field(default_factory=lambda: deque(maxlen=STATES_KEPT))
     info: SourceInfo | None = None
     last_latency_s: float = 0.0
+    latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_LATENCIES))
     reconnects: int = 0
     damaged_units: int = 0
     """What could not be decoded, and was passed over."""
@@ -111,7 +128,9 @@ class Recorder:
         if late:
             self._metrics.deadline_misses.labels(stream).inc()
         if stream in self.streams:
-            self.streams[stream].last_latency_s = latency_s
+            record = self.streams[stream]
+            record.last_latency_s = latency_s
+            record.latencies_s.append(latency_s)
 
     def stream_info(self, stream: str, info: SourceInfo) -> None:
         self.streams[stream].info = info
@@ -125,7 +144,11 @@ class Recorder:
         record = self.streams[stream]
         if (record.state, record.detail) == (state, detail):
             return
+        now = time.time()
+        if record.state != state:
+            record.since = now
         record.state, record.detail = state, detail
+        record.history.append(StateChange(now, state, detail))
         say = {"reconnecting": self._log.warning, "failed": self._log.error}.get(state, self._log.info)
         say(f"stream {state}", stream=stream, **({"detail": detail} if detail else {}))
 

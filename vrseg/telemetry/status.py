@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from vrseg.telemetry.bottleneck import find_bottleneck
+from vrseg.telemetry.readings import quantiles
 
 if TYPE_CHECKING:
     from vrseg.telemetry.readings import Quantiles, Readings, StageReading
@@ -61,6 +62,7 @@ def _stream_row(name: str, record: StreamRecord) -> dict[str, Any]:
         "name": name,
         "state": record.state,
         "detail": record.detail,
+        "since": round(record.since, 3),
         "codec": info.codec if info else None,
         "width": info.width if info else None,
         "height": info.height if info else None,
@@ -73,5 +75,8 @@ def _stream_row(name: str, record: StreamRecord) -> dict[str, Any]:
             "unaccounted": ledger.unaccounted,
         },
         "latency_s": round(record.last_latency_s, 6),
+        "latency_recent_s": _quantiles(quantiles(record.latencies_s)),
         "reconnects": record.reconnects,
+        "damaged_units": record.damaged_units,
+        "history": [asdict(change) for change in record.history],
     }
