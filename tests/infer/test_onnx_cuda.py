@@ -22,7 +22,7 @@ from vrseg.infer.gate import compare, compare_foreseeing
 from vrseg.infer.onnx import OnnxEngine
 from vrseg.infer.onnx_cuda import OnnxCudaEngine, batch_sizes
 from vrseg.infer.output_block import lay_out
-from vrseg.models.convert import as_fp16
+from vrseg.models.convert import as_fp16, convert, varied, write
 from vrseg.models.load import load_spec
 from vrseg.models.trial import trial_tensor
 
@@ -35,7 +35,9 @@ DESCRIPTIONS = Path(__file__).resolve().parents[2] / "configs" / "models"
 COLORS = [[1.0, 2.0, -1.0], [0.5, -1.0, 0.25]]
 MODELS = [
     "mediapipe_selfie_segmentation_256x256",
+    "mediapipe_selfie_segmentation_256x256_dynbatch",
     "mediapipe_selfie_segmentation_landscape_144x256",
+    "pp_humanseg_v1_lite_portrait_398x224",
     "pp_humanseg_v1_lite_portrait_398x224_dynbatch",
     "yolox_nano_416",
 ]
@@ -249,6 +251,36 @@ def test_every_model_says_the_same_on_the_gpu(tmp_path: Path, models_dir: Path, 
     verdict = compare(exact, *answers)
     assert verdict.passed, verdict.text
     engine.close()
+
+
+@pytest.mark.gpu
+@pytest.mark.material
+@pytest.mark.parametrize("name", MODELS)
+def test_a_converted_model_is_as_good_on_the_gpu_as_was_foreseen(tmp_path: Path, models_dir: Path, name: str) -> None:
+    exact = spec_of(models_dir / f"{name}.onnx", description=str(DESCRIPTIONS / f"{name}.yaml"))
+    done = convert(exact, compare_foreseeing)
+    write(done, tmp_path / "coarse.onnx")
+    spec = spec_of(tmp_path / "coarse.onnx", description=str(DESCRIPTIONS / f"{name}.yaml"))
+    pictures = varied(trial_tensor(exact.input), exact.input.layout)
+    wanted = on_the_cpu(exact, pictures)
+    found: dict[str, list[Array]] = {output: [] for output in exact.outputs}
+    engine = opened(lane := Lane(open_gpu(), spec, max_batch=4))
+    for start in range(0, len(pictures), 4):
+        answers = answers_of(lane, engine, pictures[start : start + 4].astype(spec.input.dtype))
+        for output, parts in found.items():
+            parts.append(answers[output])
+    full = opened(Lane(open_gpu(), exact, max_batch=4))
+    size = max(engine._programs)
+    fp32_ms, fp16_ms = (one._programs[size].duration_ms() for one in (full, engine))
+    verdict = compare(exact, [wanted[one] for one in found], [np.concatenate(parts) for parts in found.values()])
+    print(  # noqa: T201 -- figures, for whoever runs with -s
+        f"\n{name}: on the GPU {verdict.text}\n  foreseen {done.measured}; {len(done.kept)} of {done.nodes} nodes FP32"
+        f"\n  gate when opened {engine.verdict and engine.verdict.text}"
+        f"\n  {size} frames in {fp32_ms:.3f} ms FP32, {fp16_ms:.3f} ms FP16, channels last {engine.channels_last}"
+    )
+    full.close()
+    engine.close()
+    assert verdict.passed, verdict.text
 
 
 def test_each_size_has_a_session_of_its_own_and_is_replayed(tmp_path: Path, onnx_on_cpu: Sessions) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import onnx
@@ -15,10 +15,12 @@ from typer.testing import CliRunner
 from vrseg.cli.models import models
 from vrseg.config.schema import Model
 from vrseg.errors import ConfigError, ModelError
-from vrseg.infer.gate import MIN_IOU, Verdict, compare
-from vrseg.models.convert import as_fp16, convert, write
-from vrseg.models.fp16 import is_fp16, to_fp16
+from vrseg.infer.gate import MIN_IOU, Verdict, compare, compare_foreseeing
+from vrseg.models.convert import as_fp16, convert, varied, write
+from vrseg.models.fp16 import is_fp16, rounding, to_fp16, with_names
+from vrseg.models.fp16_steps import in_steps
 from vrseg.models.load import load_spec
+from vrseg.models.on_cpu import outputs_on_cpu
 from vrseg.models.precision_search import find_exact
 from vrseg.models.trial import trial_tensor
 
@@ -117,15 +119,12 @@ def test_what_overflows_stays_fp32_and_no_cast_between_such_nodes_narrows_it(tmp
 
 
 def test_the_overflow_would_have_been_measured_though_the_cpu_hides_it(tmp_path: Path) -> None:
-    from vrseg.models.convert import _runs
-    from vrseg.models.fp16 import rounding, with_names
-
     spec = spec_of(large_inside(tmp_path / "body.onnx"), output={"decode": "probability"})
     naive = to_fp16(with_names(onnx.load(spec.path)), ())
     picture = np.full((1, *spec.input.shape), 1.5, np.float32)
     hidden = scores_of(naive, picture.astype(np.float16))
     assert np.isfinite(hidden).all()
-    ((rounded,),) = _runs(spec, rounding(naive), picture, ["scores"])
+    (rounded,) = outputs_on_cpu(spec, rounding(naive), picture)
     assert not np.allclose(rounded, hidden, atol=0.1, equal_nan=True)
 
 
@@ -155,7 +154,7 @@ def test_only_nodes_that_cost_accuracy_stay_fp32(tmp_path: Path) -> None:
     assert all("rounding here costs too much; without it: mask IoU 0." in one.reason for one in done.kept)
 
 
-@pytest.mark.parametrize("bad", [{"c17"}, {"c0", "c63"}, {"c20", "c21"}])
+@pytest.mark.parametrize("bad", [{"c17"}, {"c0", "c63"}, {"c20", "c21"}, {"c3", "c4"}])
 def test_the_search_finds_the_culprits_and_little_else(bad: set[str]) -> None:
     nodes = [f"c{number}" for number in range(64)]
     found = find_exact(nodes, lambda kept: float(len(bad - kept)), lambda kept: bad <= kept)
@@ -256,6 +255,41 @@ def test_every_model_converts_and_passes_the_gate(models_dir: Path, name: str) -
     onnx.checker.check_model(done.model)
     session = ort.InferenceSession(done.model.SerializeToString(), providers=["CPUExecutionProvider"])
     assert session.get_inputs()[0].type == "tensor(float16)"
+
+
+@pytest.mark.material
+def test_yolox_is_foreseen_to_fail_where_a_gpu_did_and_to_pass_as_converted(models_dir: Path) -> None:
+    """One H200 was off by 0.031 to 0.036 with a conversion that had kept one convolution."""
+    path = models_dir / "yolox_nano_416.onnx"
+    spec = spec_of(path, description=str(DESCRIPTIONS / "yolox_nano_416.yaml"))
+    model, pictures = with_names(onnx.load(path)), trial_tensor(spec.input)
+
+    def foreseen(converted: onnx.ModelProto, shown: np.ndarray[Any, Any]) -> Verdict:
+        coarse = shown.astype(np.float16).astype(np.float32)
+        found = outputs_on_cpu(spec, rounding(in_steps(converted)), coarse)
+        return compare(spec, outputs_on_cpu(spec, model, shown), found)
+
+    assert not foreseen(to_fp16(model, ["Conv_41"]), pictures).passed
+    done = convert(spec, compare_foreseeing)
+    # Others than those that the conversion has seen.
+    verdict = foreseen(done.model, np.roll(varied(pictures, "nchw"), (9, -21), (2, 3)))
+    assert verdict.passed, verdict.text
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_more_pictures_are_mirrored_and_shifted_not_their_colours(layout: Literal["nchw", "nhwc"]) -> None:
+    picture = np.arange(3 * 16 * 24).reshape(1, 3, 16, 24)
+    picture = picture if layout == "nchw" else picture.transpose(0, 2, 3, 1)
+    more = varied(picture, layout)
+    more = more if layout == "nchw" else more.transpose(0, 3, 1, 2)
+    plane = np.arange(16 * 24).reshape(16, 24)
+    assert more.shape == (4, 3, 16, 24)
+    for channel in range(3):
+        first = channel * 16 * 24
+        assert np.array_equal(more[0, channel], plane + first)
+        assert np.array_equal(more[1, channel], plane[:, ::-1] + first)
+        assert more[2, channel, 5, 11] == first
+        assert more[3, channel, 5, 11] == first + 23
 
 
 def run_command(*words: str) -> str:

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import onnx
 import structlog
 
 from vrseg.errors import ModelError
 from vrseg.frame import Inference
 from vrseg.gpu.tensor import DeviceTensor
+from vrseg.gpu.transfer import copy_to_device
 from vrseg.infer.cuda_session import CHANNELS_LAST, USUAL, BatchTooLargeError, failing_as_model
+from vrseg.infer.fp16_gate import compare_unrounded, unrounded_answers
 from vrseg.infer.gate import compare
 from vrseg.infer.onnx_loader import Loader
+from vrseg.models.fp16_steps import multiplies_fp32
+from vrseg.models.trial import trial_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    import numpy.typing as npt
 
     from vrseg.frame import Batch
     from vrseg.gpu.lane import Lane
     from vrseg.gpu.memory import Lease, Pool
     from vrseg.infer.cuda_program import Program
+    from vrseg.infer.gate import Verdict
+
+    Array = npt.NDArray[Any]
 
 _log = structlog.get_logger(__name__)
 
@@ -28,7 +39,8 @@ class OnnxCudaEngine:
     """Runs the lane's model with ONNX Runtime's CUDA provider. An `Infer` stage.
 
     One program for each batch size 1, 2, 4, ...: a batch runs in the smallest that holds it, as one CUDA graph. The
-    type that it computes in is the model's own; for fp16 give the lane the spec of a converted model.
+    type that it computes in is the model's own; for fp16 give the lane the spec of a converted model. In FP16 each
+    program must say what the same network says in FP32: what a conversion foresees is not what a GPU does.
     """
 
     def __init__(self, lane: Lane) -> None:
@@ -36,6 +48,10 @@ class OnnxCudaEngine:
         self._loader: Loader | None = None
         self._programs: dict[int, Program] = {}
         self._gathered: Pool | None = None
+        self._unrounded: list[Array] | None = None
+        self._exactness: dict[str, str] = {}
+        self.verdict: Verdict | None = None
+        """What the accuracy gate measured with the largest batch; None for a network that is not FP16."""
         self.largest_batch = lane.max_batch
         """Frames of one run at most; larger batches are run in pieces. Falls when memory is short."""
         self.channels_last = False
@@ -48,7 +64,8 @@ class OnnxCudaEngine:
 
         Raises:
             DeviceError: ONNX Runtime has no working CUDA provider, or the GPU failed.
-            ModelError: ONNX Runtime cannot use the model, or it does not fit into memory even for one frame.
+            ModelError: ONNX Runtime cannot use the model, it does not fit into memory even for one frame, or it is not
+                accurate enough in FP16 on this GPU.
         """
         path = self._lane.spec.path
         self._stream = self._lane.open()
@@ -57,12 +74,18 @@ class OnnxCudaEngine:
         if exact is not None and exact > self._lane.max_batch:
             raise ModelError(f"{path}: takes exactly {exact} frames at once; write batch.max_size: {exact}")
         sizes = batch_sizes(self._lane.max_batch) if exact is None else [exact]
+        self._look_at_types()
         variant = self._open_largest(self._loader, sizes)
         for size in reversed(sizes[:-1]):
             try:
-                self._programs[size] = self._loader.load(size, variant)
+                program = self._loader.load(size, variant)
             except BatchTooLargeError:
                 self._remark(f"batches of {size} run padded: no memory for a program of their own")
+                continue
+            self._measure(size, self._answers(self._loader, program))
+            self._programs[size] = program
+        if self.verdict is not None:
+            _log.info("FP16 measured on this GPU", model=self._lane.spec.name, result=self.verdict.text)
 
     def process(self, item: Batch, /) -> Iterable[Inference]:
         """Put the inference of a batch on the lane's stream.
@@ -137,26 +160,70 @@ class OnnxCudaEngine:
         self._remark(f"not enough GPU memory for {self.largest_batch} frames at once: going on with {size}")
         self.largest_batch = size
 
+    def _look_at_types(self) -> None:
+        """Find out whether FP16 has to be measured, and against what; and whether TF32 would spoil what is FP32."""
+        path = self._lane.spec.path
+        with failing_as_model(path, "cannot use this model", self._stream):
+            self._exactness = {"use_tf32": "0"} if multiplies_fp32(onnx.load(path)) else {}
+        try:
+            self._unrounded = unrounded_answers(self._lane.spec)
+        except ModelError as error:
+            self._remark(f"FP16 could not be measured, so nobody knows how good it is: {error}")
+
     def _choose(self, loader: Loader, size: int) -> Mapping[str, str]:
         """Try both layouts and keep the faster, if it says the same."""
-        usual = loader.load(size, USUAL)
-        self._programs[size] = usual
+        spec = self._lane.spec
+        variants = [{**self._exactness, **layout} for layout in (USUAL, CHANNELS_LAST)]
+        usual = loader.load(size, variants[0])
+        answers, usual_ms = self._answers(loader, usual), usual.duration_ms()
         self.largest_batch = size
-        expected, usual_ms = loader.answers(usual), usual.duration_ms()
+        self._measure(size, answers)
+        self._programs[size] = usual
         try:
-            other = loader.load(size, CHANNELS_LAST)
-            verdict = compare(self._lane.spec, expected, loader.answers(other))
-            other_ms = other.duration_ms()
+            other = loader.load(size, variants[1])
+            found, other_ms = self._answers(loader, other), other.duration_ms()
         except ModelError as error:
             self._remark(f"channels stay first: {error}")
-            return USUAL
+            return variants[0]
+        exact = self._unrounded
+        verdict = compare(spec, answers, found) if exact is None else compare_unrounded(spec, exact, found)
         if not verdict.passed:
             self._remark(f"channels stay first: last would change the result: {verdict.text}")
         if not verdict.passed or other_ms >= usual_ms:
-            return USUAL
+            return variants[0]
+        self._measure(size, found)
         self._programs[size] = other
         self.channels_last = True
-        return CHANNELS_LAST
+        return variants[1]
+
+    def _answers(self, loader: Loader, program: Program) -> list[Array]:
+        """Run a program on all trial pictures and fetch the outputs."""
+        lane, runs = self._lane, []
+        pictures = trial_tensor(lane.spec.input)
+        with failing_as_model(lane.spec.path, "failed on trial pictures", self._stream):
+            for start in range(0, len(pictures), program.size):
+                filled = np.resize(pictures[start : start + program.size], (program.size, *lane.spec.input.shape))
+                lease = lane.inputs.lend(self._stream)
+                try:
+                    copy_to_device(lane.gpu, lease.address, filled.ctypes.data, filled.nbytes, self._stream)
+                    self._stream.synchronize()
+                finally:
+                    lease.release()
+                runs.append(loader.answers(program))
+        return [np.concatenate(parts)[: len(pictures)] for parts in zip(*runs, strict=True)]
+
+    def _measure(self, size: int, answers: list[Array]) -> None:
+        """Let FP16 pass only where it is accurate enough."""
+        if self._unrounded is None:
+            return
+        verdict = compare_unrounded(self._lane.spec, self._unrounded, answers)
+        if not verdict.passed:
+            raise ModelError(
+                f"{self._lane.spec.path}: FP16 is not accurate enough on this GPU, in batches of {size}: "
+                f"{verdict.text}; use the FP32 network, with precision: fp32"
+            )
+        if size == self.largest_batch:
+            self.verdict = verdict
 
     def _run(self, loader: Loader, tensor: DeviceTensor, frames: int) -> Lease:
         """Enqueue all frames; return the block that holds the outputs."""

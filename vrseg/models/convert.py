@@ -15,6 +15,8 @@ from onnx import TensorProto, numpy_helper
 
 from vrseg.errors import ModelError
 from vrseg.models.fp16 import LARGEST, blocked_operators, is_fp16, rounding, to_fp16, with_names
+from vrseg.models.fp16_steps import in_steps
+from vrseg.models.on_cpu import outputs_on_cpu, runs_on_cpu
 from vrseg.models.precision_search import find_exact
 from vrseg.models.trial import trial_tensor
 
@@ -24,13 +26,13 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from vrseg.models.spec import ModelSpec
+    from vrseg.models.spec import Layout, ModelSpec
 
     Array: TypeAlias = npt.NDArray[Any]
 
 # Other pictures may reach further than those tried: half of the range is left to them.
 _SAFE = LARGEST / 2
-_FORMAT = 2
+_FORMAT = 3
 """Of converted files: a new number makes old ones be converted again."""
 
 
@@ -76,7 +78,8 @@ class Conversion:
 def convert(spec: ModelSpec, judge: Judge, pictures: Array | None = None) -> Conversion:
     """Convert a model to FP16, inputs and outputs too.
 
-    Accuracy is measured on the CPU, in FP32 with each value rounded to FP16 where the converted model holds FP16.
+    Accuracy is foreseen on the CPU, in FP32 with each value rounded where ONNX Runtime's CUDA provider would round it.
+    What stays FP32 is taken as FP32, so a GPU may not compute that in TF32. Engines measure again on their own GPU.
 
     Args:
         spec: an FP32 model.
@@ -87,8 +90,8 @@ def convert(spec: ModelSpec, judge: Judge, pictures: Array | None = None) -> Con
         ModelError: it is FP16 already, has control flow, or is not accurate enough whatever stays FP32.
     """
     model = with_names(read_fp32(spec.path))
-    pictures = trial_tensor(spec.input) if pictures is None else pictures
-    exact = _outputs(spec, model, pictures)
+    pictures = varied(trial_tensor(spec.input), spec.input.layout) if pictures is None else pictures
+    exact = outputs_on_cpu(spec, model, pictures)
     kept = {one.name: one for one in [*_without_fp16(model), *_too_large(spec, model, pictures)]}
     trial = _Trial(spec, model, judge, exact, pictures)
     verdict = trial.judged(kept)
@@ -131,6 +134,17 @@ def write(conversion: Conversion, path: Path) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     onnx.save(conversion.model, beside)
     beside.replace(path)
+
+
+def varied(pictures: Array, layout: Layout) -> Array:
+    """Return pictures, (N, ...), also mirrored, and both also shifted: (4 N, ...).
+
+    What rounding costs is another draw for each picture, and the worst of a few is far below the worst of many.
+    """
+    rows, columns = (2, 3) if layout == "nchw" else (1, 2)
+    both = np.concatenate([pictures, np.flip(pictures, columns)])
+    # Odd numbers: a shift by a whole step of a network's grid would show it the same cells again.
+    return np.concatenate([both, np.roll(both, (5, 11), (rows, columns))])
 
 
 def read_fp32(path: Path) -> onnx.ModelProto:
@@ -191,7 +205,7 @@ def _peaks(spec: ModelSpec, model: onnx.ModelProto, pictures: Array) -> dict[str
     open_model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inner)
     outputs = [value.name for value in open_model.graph.output]
     peaks: dict[str, float] = {}
-    for values in _runs(spec, open_model, pictures, outputs):
+    for values in runs_on_cpu(spec, open_model, pictures, outputs):
         for name, value in zip(outputs, values, strict=True):
             peaks[name] = max(peaks.get(name, 0.0), _magnitude(value))
     for weight in model.graph.initializer:
@@ -234,26 +248,4 @@ class _Trial:
         return total**0.5 if np.isfinite(total) else float("inf")
 
     def _outputs(self, kept: Collection[str]) -> list[Array]:
-        return _outputs(self._spec, rounding(to_fp16(self._model, kept)), self._pictures)
-
-
-def _outputs(spec: ModelSpec, model: onnx.ModelProto, pictures: Array) -> list[Array]:
-    runs = list(_runs(spec, model, pictures, list(spec.outputs)))
-    return [np.concatenate(values)[: len(pictures)] for values in zip(*runs, strict=True)]
-
-
-def _runs(spec: ModelSpec, model: onnx.ModelProto, pictures: Array, names: list[str]) -> list[list[Array]]:
-    """Run a model on the CPU, as many pictures at a time as it takes, one if it takes any number."""
-    options = ort.SessionOptions()
-    options.log_severity_level = 4  # what fails here is told by the exception
-    size = spec.batch or 1
-    try:
-        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        return [
-            session.run(
-                names, {spec.input.name: np.resize(pictures[start : start + size], (size, *pictures.shape[1:]))}
-            )
-            for start in range(0, len(pictures), size)
-        ]
-    except Exception as error:
-        raise ModelError(f"{spec.path}: ONNX Runtime cannot run this: {str(error).splitlines()[0]}") from error
+        return outputs_on_cpu(self._spec, rounding(in_steps(to_fp16(self._model, kept))), self._pictures)

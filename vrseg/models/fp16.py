@@ -1,7 +1,7 @@
-"""FP32 networks in FP16: the conversion, and an FP32 graph that rounds where it does.
+"""FP32 networks in FP16: the conversion, and the way back to FP32 graphs that accuracy is measured with.
 
-The rounding graph is what accuracy is measured with. ONNX Runtime's CPU kernels would hide an overflow: they compute
-FP16 networks in FP32 from one cast to the next.
+One rounds where the converted network does, since ONNX Runtime's CPU kernels would hide an overflow: they compute FP16
+networks in FP32 from one cast to the next. The other does not round, and is what a GPU's answers are held against.
 """
 
 from __future__ import annotations
@@ -68,25 +68,10 @@ def rounding(converted: onnx.ModelProto) -> onnx.ModelProto:
 
     It takes inputs as float32; round them before.
     """
-    model = onnx.shape_inference.infer_shapes(converted)
+    model, halves = _widened(converted)
     graph = model.graph
-    halves = {
-        value.name
-        for value in [*graph.input, *graph.value_info, *graph.output]
-        if value.type.tensor_type.elem_type == TensorProto.FLOAT16
-    }
-    for value in [*graph.input, *graph.output]:
-        if value.name in halves:
-            value.type.tensor_type.elem_type = TensorProto.FLOAT
-    del graph.value_info[:]
-    for weight in graph.initializer:
-        _widen(weight)
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
-        for attribute in node.attribute:
-            _widen(attribute.t)
-            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT16:
-                attribute.i = TensorProto.FLOAT
         nodes.append(node)
         for index, name in enumerate(node.output):
             if name in halves:
@@ -96,6 +81,34 @@ def rounding(converted: onnx.ModelProto) -> onnx.ModelProto:
     del graph.node[:]
     graph.node.extend(nodes)
     return model
+
+
+def widened(converted: onnx.ModelProto) -> onnx.ModelProto:
+    """Return an FP32 network with the weights of an FP16 one: the same function, without the rounding on its way.
+
+    It takes inputs as float32. What is within control flow is left as it is.
+    """
+    return _widened(converted)[0]
+
+
+def _widened(converted: onnx.ModelProto) -> tuple[onnx.ModelProto, frozenset[str]]:
+    """Return the network in FP32, and the names of what was FP16."""
+    model = onnx.shape_inference.infer_shapes(converted)
+    graph = model.graph
+    values = [*graph.input, *graph.value_info, *graph.output]
+    halves = frozenset(one.name for one in values if one.type.tensor_type.elem_type == TensorProto.FLOAT16)
+    for value in [*graph.input, *graph.output]:
+        if value.name in halves:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    del graph.value_info[:]
+    for weight in graph.initializer:
+        _widen(weight)
+    for node in graph.node:
+        for attribute in node.attribute:
+            _widen(attribute.t)
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT16:
+                attribute.i = TensorProto.FLOAT
+    return model, halves
 
 
 def _widen(tensor: onnx.TensorProto) -> None:

@@ -18,7 +18,7 @@ def find_exact(
     """Find nodes that, kept exact, let a network pass.
 
     Errors mostly begin in one place, often the first layers with their large numbers. So the section that lowers the
-    error most is kept, then the next, until the network passes; then each is narrowed down by halves.
+    error most is kept, then the next, until the network passes; then each is trimmed from both ends.
 
     Args:
         nodes: names in the order of computation.
@@ -38,14 +38,22 @@ def find_exact(
         left.remove(best)
         chosen.append(best)
     for index in range(len(chosen)):
-        while len(chosen[index]) > 1:
-            half = len(chosen[index]) // 2
-            halves = (chosen[index][:half], chosen[index][half:])
-            enough = [one for one in halves if passes_with(_joined([*chosen[:index], one, *chosen[index + 1 :]]))]
-            if not enough:
-                break
-            chosen[index] = enough[0]
+        others = _joined([*chosen[:index], *chosen[index + 1 :]])
+        chosen[index] = _trimmed(chosen[index], passes_with, others)
     return _joined(chosen)
+
+
+def _trimmed(section: Sequence[str], passes_with: Callable[[set[str]], bool], others: set[str]) -> Sequence[str]:
+    """Drop from either end what is not needed: half, then a quarter, down to single nodes."""
+    step = len(section) // 2
+    while step and len(section) > 1:
+        shorter = next((one for one in (section[:-step], section[step:]) if passes_with({*others, *one})), None)
+        if shorter is None:
+            step //= 2
+        else:
+            section = shorter
+            step = min(step, len(section) // 2)
+    return section
 
 
 def _joined(sections: Sequence[Sequence[str]]) -> set[str]:
