@@ -29,7 +29,19 @@ STAGES = {
     "sink",
 }
 MACHINERY = {"pipeline", "telemetry"}
-COMPOSITION = {"backend", "assembly", "bench", "doctor", "signals", "server", "daemon", "job", "api", "blocking"}
+COMPOSITION = {
+    "backend",
+    "assembly",
+    "bench",
+    "doctor",
+    "signals",
+    "server",
+    "notify",
+    "daemon",
+    "job",
+    "api",
+    "blocking",
+}
 TOP = {"cli", "__main__", "__init__"}
 
 GPU_LIBRARIES = {"cuda", "cupy", "tensorrt", "PyNvVideoCodec", "pynvml"}

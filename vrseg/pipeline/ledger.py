@@ -28,6 +28,8 @@ class Ledger:
         self.failed = 0
         self.dropped: Counter[str] = Counter()
         """By reason."""
+        self.returned = 0
+        """Frames that left the queue of decoded frames and have ended since, in whatever way."""
         self.last_entered_s = 0.0
         """Monotonic time of the last decoded frame."""
         self.on_credit: Callable[[], None] | None = None
@@ -48,6 +50,11 @@ class Ledger:
     def held(self) -> int:
         """Frames in the queue of decoded frames or under way behind it."""
         return self._queued + self._under_way
+
+    @property
+    def under_way(self) -> int:
+        """Frames that left the queue of decoded frames and have not ended."""
+        return self._under_way
 
     @property
     def unaccounted(self) -> int:
@@ -112,6 +119,7 @@ class Ledger:
 
     def _return_credit(self) -> None:
         self._under_way -= 1
+        self.returned += 1
         self._changed.set()
         if self.on_credit is not None:
             self.on_credit()
