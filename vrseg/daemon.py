@@ -20,7 +20,8 @@ from vrseg.pipeline.backoff import wait_or_stop
 from vrseg.pipeline.ledger import Ledger
 from vrseg.pipeline.model import ModelRunner
 from vrseg.pipeline.stream import run_stream
-from vrseg.server.app import Site, serve_http
+from vrseg.server.app import serve_http
+from vrseg.server.site import Site, site_routes
 from vrseg.signals import drain_on_signals
 from vrseg.telemetry.collector import PipelineCollector
 from vrseg.telemetry.gpu import GpuCollector
@@ -124,6 +125,10 @@ class Running:
         deadline_s = queue_rule(section, live=self.plan.live[stream]).max_age_s
         return Ledger(stream, credits_for(max_batch, self.plan.backend), self.recorder, deadline_s=deadline_s)
 
+    async def ill(self) -> str:
+        """Tell why the process must be started anew; empty when it is well."""
+        return ""
+
     def not_ready(self) -> list[str]:
         """Reasons why this is not the moment to send traffic here; empty when there are none."""
         reasons = [f"model {name} is loading" for name, model in self.models.items() if not model.ready.is_set()]
@@ -151,12 +156,13 @@ async def run_daemon(
         registry=running.registry,
         recorder=running.recorder,
         not_ready=running.not_ready,
-        config=redacted(plan.config),
+        ill=running.ill,
+        config=lambda: redacted(plan.config),
         device=plan.backend.device,
-        token=plan.config.server.token,
     )
+    server = plan.config.server
     with drain_on_signals(running.stop, plan.config.drain_timeout, log):
-        async with serve_http(site, plan.config.server.listen) as address:
+        async with serve_http(site_routes(site), server.listen, server.token) as address:
             on_listening(address, running)
             async with models_at_work(running):
                 failures = await run_streams(running)
