@@ -49,7 +49,7 @@ def compare(spec: ModelSpec, exact: list[Array], coarse: list[Array], *, share: 
 def compare_foreseeing(spec: ModelSpec, exact: list[Array], coarse: list[Array], /) -> Verdict:
     """Compare what was computed here to foresee another device; half of the room is left to what is not foreseen.
 
-    That is other pictures, and other orders of sums: in YOLOX the worst of twelve pictures is off by up to twice as much
+    That is other pictures, and other orders of sums: with YOLOX the worst of twelve pictures is up to twice as far off
     as the worst of the next twelve.
     """
     return compare(spec, exact, coarse, share=0.5)
