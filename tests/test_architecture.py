@@ -13,7 +13,7 @@ PACKAGE = ROOT / "vrseg"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Top to bottom: each layer may import those before it. `pipeline` and the stage folders do not know each other.
-GROUND = {"version", "errors", "address", "frame", "orientation", "av_errors", "stage", "config"}
+GROUND = {"version", "errors", "address", "frame", "orientation", "av_errors", "stage", "config", "backoff"}
 STAGES = {
     "gpu",
     "demo",

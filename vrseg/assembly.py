@@ -6,8 +6,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from vrseg.backend.backend import ViewStyle
+from vrseg.backoff import Backoff
 from vrseg.encode.settings import EncodeSettings
-from vrseg.pipeline.backoff import Backoff
 from vrseg.pipeline.ingest import IngestStages
 from vrseg.pipeline.model import ModelStages
 from vrseg.pipeline.outputs import OutputStages

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from plugins.toys import Ear, ToyDecoder, ToyEncoder, ToyEngine, ToySink, ToySource, toy_model, toy_stream
 from prometheus_client import CollectorRegistry
 
+from vrseg.backoff import Backoff
 from vrseg.errors import MediaError, SourceEndedError, StreamLostError
-from vrseg.pipeline.backoff import Backoff
 from vrseg.pipeline.ledger import Ledger
 from vrseg.pipeline.model import ModelRunner
 from vrseg.pipeline.stream import run_stream

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from vrseg.backoff import Backoff
 from vrseg.frame import Batch, EncodedFormat, EncodedPacket, Frame, Inference, Packet, Placement, SourceInfo
-from vrseg.pipeline.backoff import Backoff
 from vrseg.pipeline.ingest import IngestStages
 from vrseg.pipeline.model import ModelStages
 from vrseg.pipeline.outputs import OutputStages

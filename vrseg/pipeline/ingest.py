@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vrseg.errors import SourceStalledError, StreamLostError, TransientError, VrsegError
-from vrseg.pipeline.backoff import Backoff, wait_or_stop
+from vrseg.pipeline.backoff import wait_or_stop
 from vrseg.pipeline.channel import Channel, ChannelClosedError
 from vrseg.pipeline.run import opened, pump_bursts
 from vrseg.pipeline.timeline import Timeline
@@ -18,6 +18,7 @@ from vrseg.pipeline.worker import Worker
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vrseg.backoff import Backoff
     from vrseg.frame import Frame, Packet
     from vrseg.pipeline.ledger import Ledger
     from vrseg.pipeline.observer import DecodeErrorReason, Observer
