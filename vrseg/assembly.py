@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vrseg.backend.backend import Backend
     from vrseg.config.schema import Config, Output, ResultOutput, SourceSection, Stream
     from vrseg.models.spec import ModelSpec
-    from vrseg.stage import Render, ResultSink
+    from vrseg.stage import Render, ResultSink, VideoSink
 
 # Of the credits for frames behind the queue of decoded frames: one frame each for render and encode.
 FRAMES_BEHIND_MODEL = 2
@@ -88,13 +88,14 @@ def stream_stages(
     *,
     live: bool,
     niceness: int = 0,
+    watcher: VideoSink | None = None,
 ) -> StreamStages:
-    """Return the stages of one life of a stream."""
+    """Return the stages of one life of a stream. `watcher` is one more sink of its first encoding in H.264."""
     return StreamStages(
         ingest=ingest_stages(name, section, backend, live=live, niceness=niceness),
         queue=queue_rule(section, live=live),
         render=render_stage(section, spec, backend) if section.outputs else None,
-        outputs=tuple(_outputs(section.outputs, backend, base_dir, live=live)),
+        outputs=tuple(_outputs(section.outputs, backend, base_dir, live=live, watcher=watcher)),
         results=tuple(result_sink(result, spec, base_dir) for result in section.results),
         niceness=niceness,
     )
@@ -157,14 +158,16 @@ def encode_settings(output: Output, *, live: bool) -> EncodeSettings:
     )
 
 
-def _outputs(outputs: Iterable[Output], backend: Backend, base_dir: Path, *, live: bool) -> Iterable[OutputStages]:
+def _outputs(
+    outputs: Iterable[Output], backend: Backend, base_dir: Path, *, live: bool, watcher: VideoSink | None
+) -> Iterable[OutputStages]:
     """Outputs that ask for the same encoding share one encoder."""
 
     def encoding(output: Output) -> EncodeSettings:
         return encode_settings(output, live=live)
 
     for settings, group in groupby(sorted(outputs, key=lambda one: repr(encoding(one))), key=encoding):
-        yield OutputStages(
-            encode=backend.make_encoder(settings),
-            sinks=tuple(make_video_sink(output, base_dir) for output in group),
-        )
+        sinks = tuple(make_video_sink(output, base_dir) for output in group)
+        if watcher is not None and settings.codec == "h264":
+            sinks, watcher = (*sinks, watcher), None
+        yield OutputStages(encode=backend.make_encoder(settings), sinks=sinks)

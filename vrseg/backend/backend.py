@@ -10,8 +10,9 @@ if TYPE_CHECKING:
 
     from vrseg.config.schema import Model, View
     from vrseg.encode.settings import EncodeSettings
+    from vrseg.frame import Frame
     from vrseg.models.spec import ModelSpec, ResolvedClass
-    from vrseg.stage import Decode, Encode, Infer, Postprocess, Preprocess, Render
+    from vrseg.stage import Decode, Encode, Infer, Postprocess, Preprocess, Render, Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,8 @@ class Backend:
     make_encoder: Callable[[EncodeSettings], Encode]
     encoder_name: Callable[[EncodeSettings], str]
     """Which encoder the settings mean here. Raises ConfigError where there is none."""
+    make_still: Callable[[], Stage[Frame, bytes]]
+    """Makes a JPEG of each frame, for those who look in."""
     batches_under_way: int
     """That keep the device busy; more would only add latency and memory."""
     gpu: Any = None

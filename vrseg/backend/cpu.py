@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from vrseg.backend.backend import Backend, ModelWork, ViewStyle
 from vrseg.decode.cpu import PyavDecoder
 from vrseg.encode.cpu import PyavEncoder, choose_encoder
+from vrseg.encode.still import JpegStill
 from vrseg.infer.choose import engine_name, make_engine
 from vrseg.postprocess.choose import make_head
 from vrseg.preprocess.cpu import SwscalePreprocess
@@ -34,6 +35,7 @@ def cpu_backend(reason: str) -> Backend:
         make_render=_make_render,
         make_encoder=PyavEncoder,
         encoder_name=choose_encoder,
+        make_still=JpegStill,
         batches_under_way=2,  # one in the model, one being gathered
     )
 

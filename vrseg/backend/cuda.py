@@ -9,6 +9,7 @@ from vrseg.backend.backend import Backend, ModelWork, ViewStyle
 from vrseg.config.places import cache_folder
 from vrseg.decode.choose import CudaDecoder
 from vrseg.encode.choose import make_cuda_encoder, name_cuda_encoder
+from vrseg.encode.still_cuda import DownloadedStill
 from vrseg.gpu.device import open_gpu
 from vrseg.gpu.guard import Guarded
 from vrseg.gpu.lane import Lane
@@ -48,6 +49,7 @@ def cuda_backend(index: int, reason: str) -> Backend:
         make_render=None,
         make_encoder=partial(_make_encoder, gpu),
         encoder_name=partial(name_cuda_encoder, gpu=gpu),
+        make_still=partial(DownloadedStill, gpu),
         batches_under_way=4,  # one being handed on, one on the GPU, one enqueued behind it, one being gathered
         gpu=gpu,
     )
