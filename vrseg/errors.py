@@ -6,6 +6,7 @@ whether trying again may help.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 
@@ -15,14 +16,29 @@ class VrsegError(Exception):
     exit_code: ClassVar[int] = 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One mistake: what is wrong and how to mend it, and where."""
+
+    text: str
+    path: str = ""
+    """Keys with dots between them, such as `streams.door.model`; empty when it is about no key."""
+    where: str = ""
+    """File and line, such as `vrseg.yaml:12`; empty when it is not in a file."""
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.where, self.path, self.text) if part)
+
+
 class ConfigError(VrsegError):
-    """Fix the file or the arguments. `problems` holds every mistake, one line each."""
+    """Fix the file or the arguments. `problems` holds every mistake, one line each; `findings` holds their parts."""
 
     exit_code = 2
 
-    def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+    def __init__(self, *problems: str | Finding) -> None:
+        self.findings = tuple(Finding(text=one) if isinstance(one, str) else one for one in problems)
+        self.problems = tuple(map(str, self.findings))
+        super().__init__("\n".join(self.problems))
 
 
 class TransientError(VrsegError):

@@ -13,7 +13,7 @@ from vrseg.config.overrides import override
 from vrseg.config.schema import Config, ModelDescription, Section, json_schema
 from vrseg.config.show import redacted
 from vrseg.config.variables import Substituted, reader, substitute
-from vrseg.errors import ConfigError
+from vrseg.errors import ConfigError, Finding
 
 __all__ = ["json_schema", "load", "load_description", "redacted"]
 
@@ -40,7 +40,7 @@ def load(path: Path, *, overrides: Sequence[str] = (), environment: Mapping[str,
         if not _names(values.data, "streams"):
             problems.append(Problem(("streams",), "there is no stream; nothing would happen"))
     if problems or config is None:
-        raise ConfigError(*_lines(document, values, problems))
+        raise ConfigError(*_findings(document, values, problems))
     return config
 
 
@@ -55,7 +55,7 @@ def load_description(path: Path) -> ModelDescription:
     description, wrong_types = _validate(ModelDescription, values)
     problems = [*document.problems, *wrong_types]
     if problems or description is None:
-        raise ConfigError(*_lines(document, values, problems))
+        raise ConfigError(*_findings(document, values, problems))
     return description
 
 
@@ -69,7 +69,7 @@ def _read(path: Path) -> Document:
         hint = "; check the path" if isinstance(error, FileNotFoundError) else ""
         raise ConfigError(f"{path}: {error.strerror or error}{hint}") from error
     if document.data is None and document.problems:
-        raise ConfigError(*_lines(document, Substituted(None, {}, ()), document.problems))
+        raise ConfigError(*_findings(document, Substituted(None, {}, ()), document.problems))
     return document
 
 
@@ -124,13 +124,13 @@ def _names(data: Data, section: str) -> frozenset[str]:
     return frozenset(held) if isinstance(held, dict) else frozenset()
 
 
-def _lines(document: Document, values: Substituted, problems: Sequence[Problem]) -> list[str]:
-    """Write problems as lines, one per place, in the file's order."""
+def _findings(document: Document, values: Substituted, problems: Sequence[Problem]) -> list[Finding]:
+    """Say where the problems are, one per place, in the file's order."""
     by_place: dict[tuple[str, KeyPath], Problem] = {}
     for problem in problems:
         by_place.setdefault((problem.where or document.where(problem.path), problem.path), problem)
     ordered = sorted(by_place.items(), key=lambda item: _order(item[0][0]))
-    return [_line(where, problem, values) for (where, _), problem in ordered]
+    return [_finding(where, problem, values) for (where, _), problem in ordered]
 
 
 def _order(where: str) -> tuple[str, int]:
@@ -138,10 +138,10 @@ def _order(where: str) -> tuple[str, int]:
     return (file, int(line)) if line.isdecimal() else (where, 0)
 
 
-def _line(where: str, problem: Problem, values: Substituted) -> str:
+def _finding(where: str, problem: Problem, values: Substituted) -> Finding:
     text = problem.text
     for secrets in values.secrets.values():
         for secret in sorted(secrets, key=len, reverse=True):
             # Shorter ones are no secrets, and would tear words apart.
             text = text.replace(secret, "***") if len(secret) >= 4 else text
-    return f"{where}: {dotted(problem.path)}: {text}" if problem.path else f"{where}: {text}"
+    return Finding(where=where, path=dotted(problem.path), text=text)

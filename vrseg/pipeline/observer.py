@@ -21,10 +21,18 @@ STAGES: tuple[StageName, ...] = (
 )
 """In the order in which a frame meets them."""
 
-StreamState: TypeAlias = Literal["starting", "running", "reconnecting", "draining", "ended", "failed"]
+StreamState: TypeAlias = Literal["starting", "running", "reconnecting", "draining", "paused", "ended", "failed"]
 DecodeErrorReason: TypeAlias = Literal["undecodable", "concealed", "no_key_frame"]
 
-STREAM_STATES: tuple[StreamState, ...] = ("starting", "running", "reconnecting", "draining", "ended", "failed")
+STREAM_STATES: tuple[StreamState, ...] = (
+    "starting",
+    "running",
+    "reconnecting",
+    "draining",
+    "paused",
+    "ended",
+    "failed",
+)
 
 
 class Observer(Protocol):

@@ -74,3 +74,23 @@ class Metrics:
             "1 when the configuration at work is the one last asked for.",
             registry=registry,
         )
+
+    def forget_stream(self, stream: str) -> None:
+        """Drop every sample of a stream."""
+        for instrument in (
+            self.frames,
+            self.dropped,
+            self.failed,
+            self.decode_errors,
+            self.deadline_misses,
+            self.reconnects,
+            self.stream_info,
+            self.last_frame,
+        ):
+            instrument.remove_by_labels({"stream": stream})
+        self.latency.forget(stream)
+
+    def forget_model(self, model: str) -> None:
+        """Drop every sample of a model."""
+        self.batch_size.remove_by_labels({"model": model})
+        self.inference.remove_by_labels({"model": model})

@@ -106,10 +106,10 @@ class StageMeter:
 
     @property
     def channels(self) -> list[Channel[Any]]:
-        """Every queue in use, once."""
-        seen: dict[int, Channel[Any]] = {}
+        """Every queue in use, once. While a model is changed, two have the same name: the newer one counts."""
+        seen: dict[str, Channel[Any]] = {}
         for gauge in self._gauges.values():
-            seen |= {id(channel): channel for channel in (*gauge.inboxes, *gauge.outboxes)}
+            seen |= {channel.name: channel for channel in (*gauge.inboxes, *gauge.outboxes)}
         return list(seen.values())
 
     def worker_started(self, stage: StageName, inbox: Channel[Any] | None, outbox: Channel[Any] | None) -> None:

@@ -77,6 +77,17 @@ class Recorder:
         """Watch a stream."""
         self.streams[ledger.stream] = StreamRecord(ledger)
 
+    def remove_stream(self, stream: str) -> None:
+        """Forget a stream whose last frame has ended: what it was called is no label any more."""
+        del self.streams[stream]
+        self._metrics.forget_stream(stream)
+        self._frames.cache_clear()
+        self._last_frame.cache_clear()
+
+    def remove_model(self, model: str) -> None:
+        """Forget a model that has ended."""
+        self._metrics.forget_model(model)
+
     def sample(self) -> None:
         """Call once a second: moves the window on."""
         self._marks.append(self.meter.mark())

@@ -49,6 +49,10 @@ class Timings(Collector):
         series.counts[bisect_left(SECONDS_BUCKETS, duration_s)] += 1
         series.sum_s += duration_s
 
+    def forget(self, value: str) -> None:
+        """Drop what was counted under this value of the label."""
+        self._series.pop(value, None)
+
     def collect(self) -> Iterator[Metric]:
         family = HistogramMetricFamily(self._name, self._documentation, labels=[self._label])
         for value, series in self._series.items():
