@@ -148,6 +148,7 @@ class Notifier:
         self._told_watchdog_s = now_s - watchdog_s
         self._told_status_s = now_s - STATUS_INTERVAL_S
         self._answered_s = now_s
+        self._heard = True
         self._pulses: Mapping[str, Pulse] = {}
         self._delivered: Mapping[str, int] = {}
         self._complaints: list[str] = []
@@ -190,8 +191,7 @@ class Notifier:
             self._send(f"STATUS={self._status(now_s - self._told_status_s)}")
             self._told_status_s = now_s
         if self._watchdog_s and not self._complaints and now_s - self._told_watchdog_s >= self._watchdog_s / 2:
-            self._send("WATCHDOG=1")
-            self._told_watchdog_s = now_s
+            self._told_watchdog_s = now_s if self._send("WATCHDOG=1") else self._told_watchdog_s
 
     def _enter(self, phase: Phase, message: str) -> None:
         if self._socket is None:
@@ -212,9 +212,12 @@ class Notifier:
             # not a connected socket: the manager makes a new one when it is updated
             self._socket.sendto(message.encode(), self._settings.address)
         except OSError as error:
-            self._log.warning("the service manager cannot be told", detail=error.strerror)
-            return False
-        return True
+            if self._heard:
+                self._log.warning("the service manager cannot be told", detail=error.strerror)
+            self._heard = False
+        else:
+            self._heard = True
+        return self._heard
 
     def _judge(self, now_s: float, lag_s: float) -> None:
         streams = self._watched.config().streams
