@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from vrseg.decode.cpu import PyavDecoder
 from vrseg.frame import Batch, Frame, Inference
-from vrseg.pipeline.backoff import Backoff
+from vrseg.backoff import Backoff
 from vrseg.pipeline.ingest import IngestStages
 from vrseg.pipeline.ledger import Ledger
 from vrseg.pipeline.model import ModelRunner, ModelStages
