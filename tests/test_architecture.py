@@ -24,12 +24,14 @@ STAGES = {
     "infer",
     "postprocess",
     "track",
+    "events",
     "render",
     "encode",
     "sink",
 }
 MACHINERY = {"pipeline", "telemetry"}
 COMPOSITION = {
+    "watching",
     "backend",
     "assembly",
     "bench",

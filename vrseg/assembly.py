@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING
 
 from vrseg.backend.backend import ViewStyle
 from vrseg.backoff import Backoff
+from vrseg.config.document import dotted
+from vrseg.config.rules_results import class_problems
 from vrseg.encode.settings import EncodeSettings
+from vrseg.errors import ConfigError
 from vrseg.pipeline.ingest import IngestStages
 from vrseg.pipeline.model import ModelStages
 from vrseg.pipeline.outputs import OutputStages
 from vrseg.pipeline.stream import QueueRule, StreamStages
-from vrseg.sink.factory import make_result_sink, make_video_sink
+from vrseg.sink.factory import make_video_sink
+from vrseg.sink.result_factory import check_result_output, make_result_sink
+from vrseg.sink.results import ResultRecords
 from vrseg.source.open import make_source
 
 if TYPE_CHECKING:
@@ -41,7 +46,7 @@ def model_stages(
     section = config.models[name]
     streams = {stream: one for stream, one in config.streams.items() if one.model == name}
     styles = {stream: style for stream, one in streams.items() if one.outputs and (style := view_style(one, spec))}
-    read = any(one.results or stream in read_by for stream, one in streams.items())
+    read = any(_is_read(one) or stream in read_by for stream, one in streams.items())
     work = backend.make_model(
         spec,
         section,
@@ -58,6 +63,11 @@ def model_stages(
         max_delay_s=section.batch.max_delay,
         niceness=niceness,
     )
+
+
+def _is_read(stream: Stream) -> bool:
+    """Tell whether anything on the host looks at what the model says."""
+    return bool(stream.results or stream.track or stream.zones or stream.lines)
 
 
 def credits_for(max_batch: int, backend: Backend) -> int:
@@ -89,14 +99,23 @@ def stream_stages(
     live: bool,
     niceness: int = 0,
     watcher: VideoSink | None = None,
+    results: tuple[ResultSink, ...] = (),
 ) -> StreamStages:
-    """Return the stages of one life of a stream. `watcher` is one more sink of its first encoding in H.264."""
+    """Return the stages of one life of a stream.
+
+    `watcher` is one more sink of its first encoding in H.264; `results` come from `watching.Watches`, which outlast it.
+    """
+    for output in section.results:
+        check_result_output(output)
+    problems = class_problems(section, [one.name for one in spec.classes], ("streams", name)) if spec else ()
+    if lines := [f"{dotted(problem.path)}: {problem.text}" for problem in problems]:
+        raise ConfigError(*lines)
     return StreamStages(
         ingest=ingest_stages(name, section, backend, live=live, niceness=niceness),
         queue=queue_rule(section, live=live),
         render=render_stage(section, spec, backend) if section.outputs else None,
         outputs=tuple(_outputs(section.outputs, backend, base_dir, live=live, watcher=watcher)),
-        results=tuple(result_sink(result, spec, base_dir) for result in section.results),
+        results=results,
         niceness=niceness,
     )
 
@@ -135,13 +154,16 @@ def render_stage(section: Stream, spec: ModelSpec | None, backend: Backend) -> R
 
 
 def result_sink(output: ResultOutput, spec: ModelSpec | None, base_dir: Path, *, whole: bool = False) -> ResultSink:
-    """Return the sink of one output of results; `whole` for jobs, where it appears only when it is complete."""
-    return make_result_sink(
-        output,
-        base_dir,
+    """Return the sink of one output of frames' results; `whole` for jobs, where it appears only when it is complete."""
+    return make_result_sink(output, base_dir, result_records(output, spec), whole=whole)
+
+
+def result_records(output: ResultOutput, spec: ModelSpec | None) -> ResultRecords:
+    """Return what describes frames as an output of results wants it."""
+    return ResultRecords(
         class_names=[one.name for one in spec.classes] if spec else (),
         background_ids=spec.background_ids if spec else frozenset(),
-        whole=whole,
+        masks=output.masks == "rle",
     )
 
 

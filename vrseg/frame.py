@@ -69,6 +69,8 @@ class Detections:
     """(N,): 0 to 1."""
     class_ids: I64 = field(repr=False)
     """(N,)"""
+    track_ids: I64 | None = field(default=None, repr=False)
+    """(N,): who each box is, over the frames of its stream, from 1; 0 where that is not known yet. None: untracked."""
 
     def __len__(self) -> int:
         return len(self.scores)

@@ -12,6 +12,7 @@ from vrseg.address import local_path, redact, scheme_of
 from vrseg.assembly import encode_settings, is_live, queue_rule
 from vrseg.backend.choose import choose_backend
 from vrseg.config.quantity import format_duration
+from vrseg.config.rules_results import watch_warnings
 from vrseg.errors import ConfigError, VrsegError
 from vrseg.models.licence import licence_warning
 from vrseg.models.load import load_spec
@@ -212,6 +213,8 @@ def _warnings(config: Config, specs: dict[str, ModelSpec]) -> list[str]:
             warnings.append(f"stream {name}: has neither outputs nor results; only its metrics will be seen")
         if stream.vr is not None:
             warnings.append(f"stream {name}: `vr` is read but not used yet; the picture is treated as flat")
+        if stream.model in specs:
+            warnings += watch_warnings(name, stream, specs[stream.model].task)
         uri = stream.source.uri
         if scheme_of(uri) == "file" and not Path(local_path(uri)).exists():
             warnings.append(f"stream {name}: {redact(uri)} is not there yet")

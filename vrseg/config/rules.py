@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 from vrseg.address import LIVE, local_path, scheme_of
 from vrseg.config.document import KeyPath, Problem, dotted
 from vrseg.config.mistakes import did_you_mean
+from vrseg.config.rules_results import class_problems, is_shared, result_problems, watch_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from vrseg.config.schema import Config, Model, Output, ResultOutput, Server, Stream
+    from vrseg.config.schema import Config, Model, Output, Server, Stream
 
 VIDEO_FILES: Mapping[str, frozenset[str]] = {
     ".mp4": frozenset({"h264", "hevc", "av1"}),
@@ -40,6 +41,9 @@ def problems_of(config: Config, model_names: frozenset[str]) -> Iterator[Problem
         yield from _model(model, ("models", name))
     for name, stream in config.streams.items():
         yield from _stream(stream, ("streams", name), model_names)
+        if stream.model in config.models and (classes := config.models[stream.model].classes):
+            names = [one if isinstance(one, str) else one.name for one in classes]
+            yield from class_problems(stream, names, ("streams", name))
     yield from _shared_outputs(config)
 
 
@@ -79,7 +83,8 @@ def _stream(stream: Stream, path: KeyPath, model_names: frozenset[str]) -> Itera
     for index, output in enumerate(stream.outputs):
         yield from _output(output, (*path, "outputs", index))
     for index, results in enumerate(stream.results):
-        yield from _results(results, (*path, "results", index), with_model=stream.model is not None)
+        yield from result_problems(results, (*path, "results", index), with_model=stream.model is not None)
+    yield from watch_problems(stream, path)
 
 
 def _source(stream: Stream, path: KeyPath) -> Iterator[Problem]:
@@ -136,16 +141,6 @@ def _file(output: Output, path: KeyPath) -> Iterator[Problem]:
         yield Problem((*path, "keep"), "deletes old segments; set `segment` too")
 
 
-def _results(results: ResultOutput, path: KeyPath, *, with_model: bool) -> Iterator[Problem]:
-    scheme = results.uri.partition("://")[0] if "://" in results.uri else ""
-    if scheme.startswith(("mqtt", "http")):
-        yield Problem((*path, "uri"), f"results over {scheme}:// are not in this version; write a .jsonl file, or -")
-    elif results.uri != "-" and not (results.uri.endswith(".jsonl") and scheme in ("", "file")):
-        yield Problem((*path, "uri"), "is not a .jsonl file and not -")
-    if not with_model:
-        yield Problem(path, "there are no results without a model; name one with `model`")
-
-
 def _shared_outputs(config: Config) -> Iterator[Problem]:
     """Find addresses that are written to twice, or that are read as well."""
     taken: dict[str, KeyPath] = {
@@ -165,7 +160,8 @@ def _written(stream: Stream, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     for index, output in enumerate(stream.outputs):
         yield (*path, "outputs", index, "uri"), output.uri
     for index, results in enumerate(stream.results):
-        yield (*path, "results", index, "uri"), results.uri
+        if not is_shared(results):
+            yield (*path, "results", index, "uri"), results.uri
 
 
 def _identity(uri: str) -> str:

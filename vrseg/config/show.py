@@ -8,21 +8,30 @@ from vrseg.address import redact
 
 if TYPE_CHECKING:
     from vrseg.config.schema import Config
+    from vrseg.config.section import Section
 
 _HIDDEN = "***"
+_SECRET_KEYS = frozenset({"token", "secret"})
 
 
 def redacted(config: Config) -> dict[str, Any]:
-    """Write the configuration out in full, as JSON would hold it; tokens and credentials in addresses are hidden."""
+    """Write the configuration out in full, as JSON would hold it; tokens, secrets and credentials are hidden."""
     shown: dict[str, Any] = _without_credentials(config.model_dump(mode="json"))
-    if config.server.token is not None:
-        shown["server"]["token"] = _HIDDEN
+    return shown
+
+
+def redacted_section(section: Section) -> dict[str, Any]:
+    """Write a part of the configuration as `redacted` does."""
+    shown: dict[str, Any] = _without_credentials(section.model_dump(mode="json"))
     return shown
 
 
 def _without_credentials(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_credentials(item) for key, item in value.items()}
+        return {
+            key: _HIDDEN if key in _SECRET_KEYS and isinstance(item, str) else _without_credentials(item)
+            for key, item in value.items()
+        }
     if isinstance(value, list):
         return [_without_credentials(item) for item in value]
     return redact(value) if isinstance(value, str) else value

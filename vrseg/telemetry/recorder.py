@@ -12,6 +12,8 @@ from vrseg.telemetry.bottleneck import Verdict, find_bottleneck
 from vrseg.telemetry.readings import StageMeter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import structlog
 
     from vrseg.frame import SourceInfo
@@ -64,6 +66,8 @@ class Recorder:
         self.streams: dict[str, StreamRecord] = {}
         self.engines: dict[str, str] = {}
         """Engine in use, by model."""
+        self.on_stream_state: Callable[[str, StreamState, str], None] = _nobody_listens
+        """Told of each new state of a stream, with its detail."""
         self.meter = StageMeter()
         self._metrics = metrics
         # What is counted for each frame: to find an instrument's child anew each time costs more than to count.
@@ -159,6 +163,7 @@ class Recorder:
         if record.state != state:
             record.since = now
         record.state, record.detail = state, detail
+        self.on_stream_state(stream, state, detail)
         record.history.append(StateChange(now, state, detail))
         say = {"reconnecting": self._log.warning, "failed": self._log.error}.get(state, self._log.info)
         say(f"stream {state}", stream=stream, **({"detail": detail} if detail else {}))
@@ -175,6 +180,10 @@ class Recorder:
         if reason == "undecodable":
             self.streams[stream].damaged_units += count
         self._log.warning("damaged video", stream=stream, stage="decode", reason=reason, units=count)
+
+
+def _nobody_listens(_stream: str, _state: StreamState, _detail: str) -> None:
+    pass
 
 
 def _rate(info: SourceInfo) -> str:

@@ -1,0 +1,130 @@
+"""Where records go that may take their time: a mailbox that never makes anybody wait, and a thread that empties it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter, deque
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Record: TypeAlias = dict[str, Any]
+"""An event (see `events.event.as_json`), which has a `kind`, or a frame (see `sink.results.ResultRecords`)."""
+
+# Ten minutes of a camera's frames; a thread that has not run for so long will not run again.
+CAPACITY = 20_000
+
+
+class Mailbox:
+    """Records on their way to another thread: bounded, the oldest dropped and counted."""
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self.dropped = 0
+        self._capacity = capacity
+        self._records: deque[Record] = deque()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._wake: Callable[[], object] = _nothing
+
+    def put(self, record: Record) -> None:
+        """Add a record, from any thread."""
+        with self._lock:
+            self._records.append(record)
+            if len(self._records) > self._capacity:
+                self._records.popleft()
+                self.dropped += 1
+            self._wake()
+
+    def close(self) -> None:
+        """Say that no more will come."""
+        with self._lock:
+            self._closed = True
+            self._wake()
+
+    async def take(self) -> list[Record]:
+        """Wait for records and take all that are there; none are there when the mailbox is closed and empty."""
+        loop, news = asyncio.get_running_loop(), asyncio.Event()
+        with self._lock:
+            self._wake = partial(loop.call_soon_threadsafe, news.set)
+            if self._records or self._closed:
+                news.set()
+        try:
+            await news.wait()
+        finally:
+            with self._lock:
+                self._wake = _nothing
+                records = list(self._records)
+                self._records.clear()
+        return records
+
+
+class Delivery(Protocol):
+    """Brings records to where they belong."""
+
+    counts: Counter[str]
+    """What became of them: `delivered`, and reasons of what was dropped."""
+    waiting: int
+    """Records that are kept until they can be delivered."""
+
+    async def run(self, mailbox: Mailbox) -> None:
+        """Work until the mailbox is closed and what can be delivered is. Never raises for want of a receiver."""
+
+    def forget(self) -> None:
+        """From any thread: at the end, take away what was left with the receiver. Its stream is gone for good."""
+
+
+class Outlet:
+    """A delivery at work on a thread of its own."""
+
+    def __init__(self, delivery: Delivery, *, name: str, kind: str) -> None:
+        self.kind = kind
+        """`file`, `mqtt` or `webhook`: a label of metrics."""
+        self._delivery = delivery
+        self._mailbox = Mailbox()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        self._thread.start()
+
+    def put(self, record: Record, /) -> None:
+        """Take a record, from any thread, and return at once."""
+        self._mailbox.put(record)
+
+    def close(self, *, forget: bool = False) -> None:
+        """Say that no more will come; returns at once. `forget`: see `Delivery.forget`."""
+        if forget:
+            self._delivery.forget()
+        self._mailbox.close()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the end; tell whether it has come."""
+        if self._thread.ident is not None:
+            self._thread.join(max(timeout_s, 0.0))
+        return not self._thread.is_alive()
+
+    @property
+    def delivered(self) -> int:
+        """Records that reached the receiver."""
+        return self._delivery.counts["delivered"]
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Records that will not, by reason."""
+        reasons = {name: count for name, count in self._delivery.counts.items() if name != "delivered"}
+        return reasons | ({"mailbox_full": self._mailbox.dropped} if self._mailbox.dropped else {})
+
+    @property
+    def waiting(self) -> int:
+        """Records that are kept until they can be delivered."""
+        return self._delivery.waiting
+
+    def _work(self) -> None:
+        asyncio.run(self._delivery.run(self._mailbox))
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,179 @@
+"""What a receiver could not take yet, on disk: in order, bounded, and still there after a crash."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS letters (id INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS topics (topic TEXT PRIMARY KEY);
+"""
+# What SQLite adds to a letter: its number, its place in the page, and its share of pages that are not full.
+_OVERHEAD_BYTES = 48
+_ROWS_AT_ONCE = 100
+# A stream that was changed waits for the delivery of its former self, which has its time to end.
+_LOCKED_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """Something that waits to be delivered."""
+
+    number: int
+    """Grows; never used twice."""
+    body: bytes = field(repr=False)
+
+
+class Spool:
+    """Letters in a SQLite file. They survive SIGKILL; a power cut may take those of the last moment.
+
+    One thread, one process: the file is locked for as long as it is open.
+
+    Args:
+        path: the file, or None to keep everything in memory.
+        limit_bytes: beyond it the oldest letters are dropped, and counted in `dropped`.
+
+    Raises:
+        OSError, sqlite3.Error: the file cannot be made, belongs to another process, or is no such file.
+    """
+
+    def __init__(self, path: Path | None, limit_bytes: int) -> None:
+        self._path = path
+        self._limit_bytes = limit_bytes
+        self._bytes = 0
+        self._count = 0
+        self._dropped = 0
+        self._base: sqlite3.Connection | None = None
+
+    def open(self) -> None:
+        """Make the file or continue with it."""
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        base = sqlite3.connect(self._path or ":memory:", timeout=_LOCKED_S, isolation_level=None)
+        try:
+            base.execute("PRAGMA locking_mode = EXCLUSIVE")
+            base.execute("PRAGMA journal_mode = WAL")
+            base.execute("PRAGMA synchronous = NORMAL")
+            base.execute("PRAGMA journal_size_limit = 1000000")
+            base.executescript(_SCHEMA)
+            self._count, self._bytes = base.execute(
+                "SELECT count(*), coalesce(sum(length(body) + ?), 0) FROM letters", (_OVERHEAD_BYTES,)
+            ).fetchone()
+            noted = base.execute("SELECT value FROM notes WHERE name = 'dropped'").fetchone()
+            self._dropped = noted[0] if noted else 0
+        except BaseException:
+            base.close()
+            raise
+        self._base = base
+
+    def close(self) -> None:
+        """Let go of the file. Always safe."""
+        base, self._base = self._base, None
+        if base is not None:
+            with suppress(sqlite3.Error):  # what is in the log is as safe as what is in the file
+                base.close()
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def dropped(self) -> int:
+        """Letters that were dropped and that nobody was told of yet."""
+        return self._dropped
+
+    def add(self, bodies: Sequence[bytes]) -> int:
+        """Put letters at the end, dropping from the front what is too much; return how many were dropped."""
+        base = self._opened()
+        with _transaction(base):
+            base.executemany("INSERT INTO letters (body) VALUES (?)", [(body,) for body in bodies])
+            count = self._count + len(bodies)
+            size = self._bytes + sum(len(body) + _OVERHEAD_BYTES for body in bodies)
+            dropped, freed = self._make_room(base, size - self._limit_bytes)
+            if dropped:
+                _note(base, "dropped", self._dropped + dropped)
+        self._count, self._bytes, self._dropped = count - dropped, size - freed, self._dropped + dropped
+        return dropped
+
+    def oldest(self, count: int) -> list[Letter]:
+        """Return the first letters in order; they stay until they are removed."""
+        rows = self._opened().execute("SELECT id, body FROM letters ORDER BY id LIMIT ?", (count,))
+        return [Letter(number=number, body=body) for number, body in rows]
+
+    def remove(self, letters: Sequence[Letter]) -> None:
+        """Forget letters that were delivered. Those that were dropped meanwhile do not matter."""
+        base = self._opened()
+        with _transaction(base):
+            gone = [
+                base.execute("DELETE FROM letters WHERE id = ?", (letter.number,)).rowcount * len(letter.body)
+                for letter in letters
+            ]
+        there = sum(size > 0 for size in gone)
+        self._count -= there
+        self._bytes -= sum(gone) + there * _OVERHEAD_BYTES
+
+    def told_of_dropped(self, count: int) -> None:
+        """Take note that somebody knows of so many dropped letters."""
+        base = self._opened()
+        with _transaction(base):
+            _note(base, "dropped", self._dropped - count)
+        self._dropped -= count
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """What was left with the broker, to be taken away when it is no longer true."""
+        return frozenset(topic for (topic,) in self._opened().execute("SELECT topic FROM topics"))
+
+    @topics.setter
+    def topics(self, topics: frozenset[str]) -> None:
+        base = self._opened()
+        with _transaction(base):
+            base.execute("DELETE FROM topics")
+            base.executemany("INSERT INTO topics VALUES (?)", [(topic,) for topic in sorted(topics)])
+
+    def _opened(self) -> sqlite3.Connection:
+        assert self._base is not None  # noqa: S101 -- used between open and close
+        return self._base
+
+    def _make_room(self, base: sqlite3.Connection, excess: int) -> tuple[int, int]:
+        """Delete from the front until `excess` bytes are free; return how many letters and bytes that were."""
+        dropped = freed = 0
+        while freed < excess:
+            rows = base.execute(
+                "SELECT id, length(body) + ? FROM letters ORDER BY id LIMIT ?", (_OVERHEAD_BYTES, _ROWS_AT_ONCE)
+            ).fetchall()
+            last = None
+            for number, size in rows:
+                if freed >= excess:
+                    break
+                last, dropped, freed = number, dropped + 1, freed + size
+            if last is None:
+                break
+            base.execute("DELETE FROM letters WHERE id <= ?", (last,))
+        return dropped, freed
+
+
+@contextmanager
+def _transaction(base: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing, at once."""
+    base.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        base.execute("COMMIT")
+    except BaseException:
+        if base.in_transaction:  # a full disk may have undone it already
+            base.execute("ROLLBACK")
+        raise
+
+
+def _note(base: sqlite3.Connection, name: str, value: int) -> None:
+    base.execute(
+        "INSERT INTO notes VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (name, value)
+    )

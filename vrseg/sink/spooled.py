@@ -1,0 +1,143 @@
+"""From the mailbox into the spool, and out of it in order: what all deliveries to a network have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from vrseg.backoff import Backoff
+from vrseg.sink.spool import Letter, Spool
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from pathlib import Path
+
+    import structlog
+
+    from vrseg.sink.outlet import Record
+
+GRACE_S = 2.0
+"""At the end, time for a receiver that is there to take what is left; what it does not take stays in the spool."""
+PATIENCE = Backoff()
+"""How often a receiver that is away is tried: for ever."""
+_NOTICE = -1
+"""Number of the letter that tells of dropped ones."""
+
+
+class SpooledLetters:
+    """Letters that wait for a receiver, and how the one who delivers learns of them. Lives on one event loop.
+
+    Args:
+        stream: which they are of.
+        path: of the spool.
+        limit_bytes: of the spool.
+        counts: gets `spool_full` and `disk`.
+        log: is told once of each thing that goes wrong.
+    """
+
+    def __init__(
+        self,
+        stream: str,
+        path: Path | None,
+        limit_bytes: int,
+        counts: Counter[str],
+        log: structlog.stdlib.BoundLogger,
+    ) -> None:
+        self._stream = stream
+        self._counts = counts
+        self._log = log
+        self._limit_bytes = limit_bytes
+        self._spool = Spool(path, limit_bytes)
+        self._disk_full = False
+        self.news = asyncio.Event()
+        """Set when there may be something to do."""
+        self.closing = asyncio.Event()
+        """Set when nothing more will come."""
+
+    def open(self) -> None:
+        """Continue with what the last process left; without a usable file, keep letters in memory."""
+        try:
+            self._spool.open()
+        except (OSError, sqlite3.Error) as error:
+            self._log.warning("no spool on disk", stream=self._stream, detail=f"{error}; events wait in memory only")
+            self._spool = Spool(None, self._limit_bytes)
+            self._spool.open()
+        if len(self._spool):
+            self.news.set()
+
+    def close(self) -> None:
+        """Let go of the spool. Always safe."""
+        self._spool.close()
+
+    def __len__(self) -> int:
+        return len(self._spool)
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """See `Spool.topics`."""
+        return self._spool.topics
+
+    @topics.setter
+    def topics(self, topics: frozenset[str]) -> None:
+        if topics != self._spool.topics:
+            self._spool.topics = topics
+
+    def end(self) -> None:
+        """Say that nothing more will come."""
+        self.closing.set()
+        self.news.set()
+
+    def add(self, records: list[Record]) -> None:
+        """Keep records until they are delivered."""
+        if not records:
+            return
+        try:
+            dropped = self._spool.add([json.dumps(one, separators=(",", ":")).encode() for one in records])
+        except sqlite3.Error as error:
+            self._counts["disk"] += len(records)
+            if not self._disk_full:
+                self._log.error("events dropped", stream=self._stream, reason="disk", detail=str(error))
+            self._disk_full = True
+            return
+        self._disk_full = False
+        if dropped:
+            if not self._counts["spool_full"]:
+                self._log.warning("events dropped", stream=self._stream, reason="spool_full")
+            self._counts["spool_full"] += dropped
+        self.news.set()
+
+    def oldest(self, count: int) -> list[Letter]:
+        """Return the letters to deliver next; where some were dropped, the first one says so."""
+        told = [self._notice()] if self._spool.dropped else []
+        return told + self._spool.oldest(count - len(told))
+
+    def delivered(self, letters: list[Letter]) -> None:
+        """Forget letters: they are where they belong, or nobody wants them."""
+        for one in letters:
+            if one.number == _NOTICE:
+                self._spool.told_of_dropped(json.loads(one.body)["count"])
+        self._spool.remove([one for one in letters if one.number != _NOTICE])
+
+    def _notice(self) -> Letter:
+        record: Record = {
+            "event_id": uuid4().hex,
+            "stream": self._stream,
+            "kind": "dropped",
+            "time": datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+            "count": self._spool.dropped,
+        }
+        return Letter(number=_NOTICE, body=json.dumps(record, separators=(",", ":")).encode())
+
+
+async def pause(event: asyncio.Event, seconds: float) -> None:
+    """Wait for the event, but no longer than so many seconds."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass
