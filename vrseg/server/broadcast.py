@@ -8,7 +8,6 @@ from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fractions import Fraction
-from math import ceil
 from typing import TYPE_CHECKING
 
 from vrseg.sink.fmp4 import fragment
@@ -24,7 +23,7 @@ SEGMENTS_KEPT = 3
 """Complete ones, beside the one that grows."""
 MOST_BYTES = 24_000_000
 PART_TARGET_S = 0.334
-"""The longest part: a quarter of a second and one picture, down to 12 pictures a second."""
+"""The longest part, where there are 12 pictures a second or more."""
 HOLD_BACK_PARTS = 3
 """How far behind the newest part players stay (RFC 8216bis wants 3 times the longest part)."""
 
@@ -87,6 +86,7 @@ class Broadcast:
         self._shift_s = Fraction(0)
         self._end_s = Fraction(0)
         self._longest_s = SEGMENT_S
+        self._longest_piece_s = PART_TARGET_S
         self._discontinuities = 0
         self._news = asyncio.Event()
 
@@ -101,7 +101,9 @@ class Broadcast:
                 self._complete(current)
             current = self._begin_segment(part, joined=joined or current is None)
         self._sequence += 1
-        current.pieces.append(Piece(part, self._sequence, self._shift_s))
+        piece = Piece(part, self._sequence, self._shift_s)
+        current.pieces.append(piece)
+        self._longest_piece_s = max(self._longest_piece_s, piece.duration_s)
         self._end_s = part.start_s + self._shift_s + part.duration_s
         self._trim()
         self._tell()
@@ -135,8 +137,8 @@ class Broadcast:
 
     @property
     def target_s(self) -> int:
-        """No segment is longer than this, in whole seconds."""
-        return ceil(self._longest_s)
+        """No segment is longer than this when rounded to whole seconds."""
+        return max(1, round(self._longest_s))
 
     def playlist(self) -> str:
         """Return the media playlist."""
@@ -144,8 +146,8 @@ class Broadcast:
             "#EXTM3U",
             "#EXT-X-VERSION:9",
             f"#EXT-X-TARGETDURATION:{self.target_s}",
-            f"#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK={HOLD_BACK_PARTS * PART_TARGET_S:.3f}",
-            f"#EXT-X-PART-INF:PART-TARGET={PART_TARGET_S:.3f}",
+            f"#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK={HOLD_BACK_PARTS * self._longest_piece_s:.3f}",
+            f"#EXT-X-PART-INF:PART-TARGET={self._longest_piece_s:.3f}",
             f"#EXT-X-MEDIA-SEQUENCE:{self.segments[0].number if self.segments else 0}",
             f"#EXT-X-DISCONTINUITY-SEQUENCE:{self._discontinuities}",
         ]

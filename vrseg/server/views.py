@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ class StreamView:
     output: Feed
     broadcast: Broadcast | None
     """None where no output is H.264."""
+    made_for: tuple[Stream, ModelSpec | None] = field(repr=False)
 
     def live_sink(self) -> LiveSink | None:
         """Make the sink that feeds the broadcast during one life; None where there is no broadcast."""
@@ -58,8 +59,18 @@ class Views:
         async with self._worker:
             yield
 
-    def add(self, name: str, section: Stream, spec: ModelSpec | None) -> StreamView:
-        """Show a stream, in the place of one of the same name."""
+    def of(self, name: str, section: Stream, spec: ModelSpec | None) -> StreamView:
+        """Return the view of a stream, a new one when there is none or the stream is configured otherwise now."""
+        view = self.by_stream.get(name)
+        if view is None or view.made_for != (section, spec):
+            view = self.by_stream[name] = self._make(section, spec)
+        return view
+
+    def remove(self, name: str) -> None:
+        """Show a stream no more; who watches it waits in vain, and is told so."""
+        self.by_stream.pop(name, None)
+
+    def _make(self, section: Stream, spec: ModelSpec | None) -> StreamView:
         taps = Taps()
         names = [one.name for one in spec.classes] if spec else []
         sum_up = partial(found_in, class_names=names, background_ids=spec.background_ids if spec else frozenset())
@@ -70,15 +81,10 @@ class Views:
             still = self._backend.make_still()
             return (still,) if render is None else (render, still)
 
-        view = StreamView(
+        return StreamView(
             taps=taps,
             input=Feed(taps.input, self._worker, lambda: (self._backend.make_still(),), sum_up),
             output=Feed(taps.output, self._worker, output_stages, sum_up),
             broadcast=Broadcast() if any(output.codec == "h264" for output in section.outputs) else None,
+            made_for=(section, spec),
         )
-        self.by_stream[name] = view
-        return view
-
-    def remove(self, name: str) -> None:
-        """Show a stream no more; who watches it waits in vain, and is told so."""
-        self.by_stream.pop(name, None)
