@@ -14,18 +14,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from vrseg.config.systemd import NotifySettings, notify_settings
-from vrseg.errors import DeviceError
-from vrseg.gpu.heartbeat import Heartbeat
-from vrseg.pipeline.worker import Worker
 from vrseg.telemetry.liveness import Flow, Pulse, complaint, feel, process_complaints
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     import structlog
 
     from vrseg.config.schema import Config
-    from vrseg.gpu.device import Gpu
     from vrseg.telemetry.recorder import Recorder, StreamRecord
 
 Phase: TypeAlias = Literal["loading", "at work", "reloading", "stopping"]
@@ -53,7 +49,8 @@ class Watched:
     """Reasons, empty when ready."""
     stop: asyncio.Event
     """Set when the daemon is to end."""
-    gpu: Gpu | None = None
+    ill: Callable[[], Awaitable[str]]
+    """Tells why the GPU is of no use any more, empty when it is well, as `/healthz` does; may never return."""
 
 
 @asynccontextmanager
@@ -63,7 +60,7 @@ async def service_manager(
     """Tell the service manager how the daemon is, inside the block.
 
         watched = Watched(recorder=running.recorder, config=lambda: running.plan.config,
-                          not_ready=running.not_ready, stop=running.stop, gpu=plan.backend.gpu)
+                          not_ready=running.not_ready, stop=running.stop, ill=health.ill)
         async with service_manager(watched, log) as manager:
             ...                  # models load: the manager waits
             manager.ready()      # all models are loaded, streams start
@@ -81,9 +78,8 @@ async def service_manager(
     if settings is None:
         yield notifier
         return
-    tasks = [asyncio.create_task(_beat(notifier)), asyncio.create_task(_announce_stop(notifier, watched.stop))]
-    if watched.gpu is not None:
-        tasks.append(asyncio.create_task(_ask_gpu(watched.gpu, notifier, log)))
+    work = (_beat(notifier), _announce_stop(notifier, watched.stop), _ask_device(notifier, watched.ill))
+    tasks = [asyncio.create_task(one) for one in work]
     try:
         yield notifier
     finally:
@@ -107,17 +103,11 @@ async def _announce_stop(notifier: Notifier, stop: asyncio.Event) -> None:
     notifier.stopping()
 
 
-async def _ask_gpu(gpu: Gpu, notifier: Notifier, log: structlog.stdlib.BoundLogger) -> None:
-    heartbeat = Heartbeat(gpu)
-    async with Worker("heartbeat") as worker:
-        try:
-            await worker.submit(heartbeat.open)
-            while True:
-                await worker.submit(heartbeat.beat)
-                notifier.device_answered()
-                await asyncio.sleep(BEAT_S)
-        except DeviceError as error:  # from now on nobody answers, and the watchdog hears nothing
-            log.error("the GPU does not answer", detail=str(error))  # noqa: TRY400 -- one line says it
+async def _ask_device(notifier: Notifier, ill: Callable[[], Awaitable[str]]) -> None:
+    while True:
+        if not await ill():
+            notifier.device_answered()
+        await asyncio.sleep(notifier.beat_s)
 
 
 class Notifier:
@@ -170,7 +160,7 @@ class Notifier:
             self._enter("stopping", f"STOPPING=1\nSTATUS=draining\nEXTEND_TIMEOUT_USEC={time_us}")
 
     def device_answered(self) -> None:
-        """The GPU gave a sign of life."""
+        """The GPU is well, or there is none."""
         self._answered_s = self._clock()
 
     def close(self) -> None:
@@ -226,8 +216,7 @@ class Notifier:
             for name, record in self._watched.recorder.streams.items()
             if name in streams
         }
-        silent_s = now_s - self._answered_s if self._watched.gpu is not None else 0.0
-        found = process_complaints(lag_s=lag_s, device_silent_s=silent_s)
+        found = process_complaints(lag_s=lag_s, device_silent_s=now_s - self._answered_s)
         found += [f"stream {name}: {said}" for name, pulse in self._pulses.items() if (said := complaint(pulse, now_s))]
         if found and not self._complaints:
             self._log.error("not well", watchdog="not told", reasons=found)

@@ -146,5 +146,5 @@ def test_a_package_that_pip_cannot_build_is_told_and_no_unit_is_written(installe
     (source / "pyproject.toml").write_text("[project]\nname = 3\n")
     done = installer.run("--from", str(source))
     assert done.returncode != 0
-    assert f"error: pip could not install {source}" in done.stderr
+    assert f"error: pip could not install from {source}" in done.stderr
     assert not [name for name in installer.tree() if name.endswith(".service")]
