@@ -16,14 +16,15 @@ from vrseg.assembly import credits_for
 from vrseg.config.build import build
 from vrseg.config.quantity import format_duration
 from vrseg.config.schema import Config
-from vrseg.daemon import Running, make_plan, models_at_work
 from vrseg.errors import VrsegError
 from vrseg.frame import Detections, Frame, Packet, Segmentation
 from vrseg.pipeline.batcher import Inlet
 from vrseg.pipeline.channel import Channel, ChannelClosedError
 from vrseg.pipeline.ledger import Ledger
 from vrseg.pipeline.worker import Worker
+from vrseg.plan import make_plan
 from vrseg.postprocess.class_map import class_map, foreground_mask
+from vrseg.running import Running, models_at_work
 from vrseg.telemetry.logs import make_logger
 from vrseg.telemetry.status import status
 
@@ -121,7 +122,7 @@ class AsyncPipeline:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        running = Running(make_plan(build(Config, self._values), Path.cwd()), make_logger("text", "warning"), {})
+        running = Running(make_plan(build(Config, self._values), Path.cwd()), make_logger("text", "warning"))
         room = credits_for(self._batch, running.plan.backend)
         self._recorder = running.recorder
         self._ledger = Ledger(STREAM, room, running.recorder)

@@ -15,10 +15,11 @@ from vrseg.address import local_path, redact, scheme_of
 from vrseg.assembly import encode_settings, result_sink, stream_stages
 from vrseg.config.build import build
 from vrseg.config.schema import Config, Model, Output, ResultOutput
-from vrseg.daemon import Plan, Running, first_error, make_plan, models_at_work
 from vrseg.errors import ConfigError, VrsegError
 from vrseg.pipeline.outputs import OutputStages
 from vrseg.pipeline.stream import run_stream
+from vrseg.plan import make_plan
+from vrseg.running import Running, first_error, models_at_work
 from vrseg.sink.file import FileSink
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from vrseg.backend.backend import Backend
     from vrseg.pipeline.ledger import Ledger
     from vrseg.pipeline.stream import StreamStages
+    from vrseg.plan import Plan
     from vrseg.stage import Decode
     from vrseg.telemetry.readings import Readings
     from vrseg.telemetry.recorder import Recorder
@@ -99,16 +101,15 @@ async def run_job(
     Raises:
         VrsegError: the input, the model or the output failed; nothing is left under the output's name.
     """
-    running = Running(plan, log, {})
+    running = Running(plan, log)
     recorder = running.recorder
-    model = running.models[MODEL]
-    ledger = running.ledgers[STREAM]
+    ledger = running.watch_stream(STREAM)
     with _cancelled_by(signal.SIGINT, signal.SIGTERM):
         async with models_at_work(running):
             on_start(recorder, ledger)
             start, started_s = recorder.meter.mark(), time.monotonic()
             try:
-                await run_stream(_stages(job, plan), model, ledger, recorder, running.stop)
+                await run_stream(_stages(job, plan), running.models[MODEL], ledger, recorder, running.stop)
             except* VrsegError as group:
                 error: VrsegError | None = first_error(group)
             else:

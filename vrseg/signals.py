@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import structlog
 
@@ -17,8 +17,13 @@ ECHO_S = 0.2
 
 
 @contextmanager
-def drain_on_signals(stop: asyncio.Event, drain_timeout_s: float, log: structlog.stdlib.BoundLogger) -> Iterator[None]:
-    """Within the block, SIGTERM and SIGINT set `stop`; a second one, or the deadline, cancels the task."""
+def drain_on_signals(
+    stop: asyncio.Event, drain_timeout_s: Callable[[], float], log: structlog.stdlib.BoundLogger
+) -> Iterator[None]:
+    """Within the block, SIGTERM and SIGINT set `stop`; a second one, or the deadline, cancels the task.
+
+    `drain_timeout_s` is asked when the first comes: a reload may have changed it.
+    """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None  # noqa: S101 -- a coroutine always runs in a task
     deadline: asyncio.TimerHandle | None = None
@@ -35,9 +40,10 @@ def drain_on_signals(stop: asyncio.Event, drain_timeout_s: float, log: structlog
                 give_up(f"second signal ({name})")
             return
         first_s = loop.time()
-        log.info("draining", signal=name, timeout_s=drain_timeout_s)
+        timeout_s = drain_timeout_s()
+        log.info("draining", signal=name, timeout_s=timeout_s)
         stop.set()
-        deadline = loop.call_later(drain_timeout_s, give_up, "drain timeout")
+        deadline = loop.call_later(timeout_s, give_up, "drain timeout")
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number.name)

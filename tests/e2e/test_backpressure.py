@@ -12,12 +12,13 @@ from plugins.toys import Ear
 
 from vrseg.assembly import credits_for, stream_stages
 from vrseg.config.schema import Config
-from vrseg.daemon import Running, make_plan, models_at_work
 from vrseg.encode.cpu import PyavEncoder
 from vrseg.encode.settings import EncodeSettings
 from vrseg.pipeline.ledger import Ledger
 from vrseg.pipeline.outputs import OutputStages
 from vrseg.pipeline.stream import run_stream
+from vrseg.plan import make_plan
+from vrseg.running import Running, models_at_work
 from vrseg.telemetry.logs import make_logger
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Trial:
         self.ledgers: dict[str, Ledger] = {}
 
     async def run(self, seconds: float | None) -> None:
-        running = Running(self._plan, make_logger("text", "error"), {})
+        running = Running(self._plan, make_logger("text", "error"))
         if seconds is not None:
             asyncio.get_running_loop().call_later(seconds, running.stop.set)
         async with models_at_work(running), asyncio.TaskGroup() as group:

@@ -26,8 +26,8 @@ from vrseg.telemetry.logs import make_logger
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from vrseg.daemon import Plan
     from vrseg.frame import Frame
+    from vrseg.plan import Plan
     from vrseg.stage import Stage
 
 In = TypeVar("In")

@@ -13,15 +13,17 @@ from rich.console import Console
 from vrseg.address import local_path
 from vrseg.config.build import build
 from vrseg.config.schema import Config
-from vrseg.daemon import Running, make_plan, run_daemon
+from vrseg.daemon import run_daemon
 from vrseg.demo.truth import Poster, TruthMeter
 from vrseg.errors import ConfigError
+from vrseg.plan import make_plan
 from vrseg.telemetry.bottleneck import find_bottleneck
 from vrseg.telemetry.logs import make_logger
 from vrseg.telemetry.report import stage_table, verdict_line
 
 if TYPE_CHECKING:
-    from vrseg.daemon import Plan
+    from vrseg.plan import Plan
+    from vrseg.running import Running
 
 STREAM = "demo"
 SCENE = "synthetic:1280x720@30?seed=7&figures=4&frames={frames}"

@@ -23,8 +23,8 @@ from vrseg.telemetry.logs import make_logger
 from vrseg.telemetry.report import stage_table, verdict_line
 
 if TYPE_CHECKING:
-    from vrseg.daemon import Plan
     from vrseg.pipeline.ledger import Ledger
+    from vrseg.plan import Plan
     from vrseg.telemetry.recorder import Recorder
 
 REFRESH_S = 0.1

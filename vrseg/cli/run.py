@@ -9,8 +9,11 @@ from typing import Annotated, Literal
 import typer
 import uvloop
 
+from vrseg.backend.backend import Backend
 from vrseg.config.load import load
-from vrseg.daemon import Running, make_plan, run_daemon
+from vrseg.daemon import PlanFile, run_daemon
+from vrseg.plan import Plan, make_plan
+from vrseg.running import Running
 from vrseg.telemetry.logs import make_logger
 
 LogFormatOption = Annotated[Literal["text", "json"], typer.Option("--log-format", help="How logs look on stderr.")]
@@ -31,7 +34,11 @@ def run(
 ) -> None:
     """Run the daemon in the foreground."""
     log = make_logger(log_format, log_level)
-    plan = make_plan(load(config, overrides=overrides or ()), config.resolve().parent)
+
+    def read_plan(backend: Backend | None = None) -> Plan:
+        return make_plan(load(config, overrides=overrides or ()), config.resolve().parent, backend=backend)
+
+    plan = read_plan()
     log.info("starting", device=plan.backend.device, why=plan.backend.reason, streams=len(plan.config.streams))
 
     def on_listening(address: str, _running: Running) -> None:
@@ -39,7 +46,9 @@ def run(
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            code = runner.run(run_daemon(plan, log, on_listening=on_listening))
+            code = runner.run(
+                run_daemon(plan, log, on_listening=on_listening, file=PlanFile(path=config, read=read_plan))
+            )
         except asyncio.CancelledError:
             code = 1
     log.info("stopped", code=code)

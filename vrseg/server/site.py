@@ -11,6 +11,8 @@ from aiohttp import web
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0
 
+from vrseg.config.schema import Config
+from vrseg.server.answers import Health, Readiness, Status, Version
 from vrseg.server.route import Route
 from vrseg.telemetry.status import status
 from vrseg.version import __version__
@@ -48,7 +50,7 @@ def site_routes(site: Site) -> list[Route]:
     async def healthz(_request: web.Request) -> web.Response:
         # The answer itself is half of the proof: it comes from the loop that moves the frames.
         reason = await site.ill()
-        answer = {"status": "ill", "reason": reason} if reason else {"status": "ok"}
+        answer = {"status": "ill" if reason else "ok", "reason": reason}
         return web.json_response(answer, status=503 if reason else 200)
 
     async def readyz(_request: web.Request) -> web.Response:
@@ -79,16 +81,41 @@ def site_routes(site: Site) -> list[Route]:
             summary="Metrics, as Prometheus reads them.",
             answers={200: "text/plain"},
         ),
-        Route(method="GET", path="/healthz", handler=healthz, summary="Must the process be started anew?"),
-        Route(method="GET", path="/readyz", handler=readyz, summary="Is this the moment to send traffic here?"),
-        Route(method="GET", path="/version", handler=version, summary="The version at work, and its device."),
+        Route(
+            method="GET",
+            path="/healthz",
+            handler=healthz,
+            summary="Is the process well? 503 says: start it anew.",
+            answers={200: Health, 503: Health},
+        ),
+        Route(
+            method="GET",
+            path="/readyz",
+            handler=readyz,
+            summary="Is this the moment to send traffic here? 503 says: not yet, or not any more.",
+            answers={200: Readiness, 503: Readiness},
+        ),
+        Route(
+            method="GET",
+            path="/version",
+            handler=version,
+            summary="The version at work, and its device.",
+            answers={200: Version},
+        ),
         Route(
             method="GET",
             path="/api/v1/status",
             handler=show_status,
             summary="Stages, streams, queues and the bottleneck, now.",
+            answers={200: Status},
         ),
-        Route(method="GET", path="/api/v1/config", handler=config, summary="The configuration at work, redacted."),
+        Route(
+            method="GET",
+            path="/api/v1/config",
+            handler=config,
+            summary="The configuration at work, every key, without its secrets.",
+            answers={200: Config},
+        ),
     ]
 
 

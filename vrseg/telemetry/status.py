@@ -21,7 +21,7 @@ def status(recorder: Recorder) -> dict[str, Any]:
         "cores": {"usable": readings.cores, "busy": round(readings.cores_busy, 2)},
         "stages": stage_rows(readings),
         "bottleneck": asdict(find_bottleneck(readings)),
-        "streams": [_stream_row(name, record) for name, record in recorder.streams.items()],
+        "streams": [stream_row(name, record) for name, record in recorder.streams.items()],
         "queues": [
             {
                 "queue": channel.name,
@@ -56,7 +56,8 @@ def _quantiles(values: Quantiles) -> dict[str, float]:
     return {"p50": round(values.p50_s, 6), "p95": round(values.p95_s, 6), "p99": round(values.p99_s, 6)}
 
 
-def _stream_row(name: str, record: StreamRecord) -> dict[str, Any]:
+def stream_row(name: str, record: StreamRecord) -> dict[str, Any]:
+    """Return one stream as plain data."""
     ledger, info = record.ledger, record.info
     return {
         "name": name,

@@ -1,0 +1,299 @@
+"""Streams that come and go: each lives, life after life, until it ends, is told to stop, or is beyond help."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from vrseg.assembly import backoff_of, stream_stages
+from vrseg.errors import ConfigError, DeviceError, ModelError, StreamLostError, TransientError, VrsegError
+from vrseg.pipeline.backoff import wait_or_stop
+from vrseg.pipeline.stream import run_stream
+from vrseg.plan import with_streams, without_stream
+from vrseg.running import first_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from vrseg.config.schema import Stream
+    from vrseg.pipeline.ledger import Ledger
+    from vrseg.pipeline.model import ModelRunner
+    from vrseg.pipeline.stream import StreamStages
+    from vrseg.plan import Plan
+    from vrseg.running import Running
+
+Origin: TypeAlias = Literal["file", "http"]
+Change: TypeAlias = Literal["remove", "restart", "pause"]
+
+
+class NoSuchStreamError(VrsegError):
+    """No stream has this name."""
+
+
+class BusyError(VrsegError):
+    """Something else is being done to the stream, or the name is taken: ask again later, or for something else."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Member:
+    """One stream of the fleet."""
+
+    name: str
+    origin: Origin
+    ledger: Ledger
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    """Of its present life."""
+    task: asyncio.Task[None] | None = None
+    error: VrsegError | None = None
+    """What it died of, once it is beyond help."""
+    paused: bool = False
+    change: Change | None = None
+    """What is being done to it now."""
+
+    @property
+    def alive(self) -> bool:
+        """It runs, or tries to."""
+        return self.task is not None and not self.task.done()
+
+
+class Fleet:
+    """All streams of a daemon. Every change waits until what it takes apart has drained."""
+
+    def __init__(self, running: Running) -> None:
+        self.members: dict[str, Member] = {}
+        """By name; those of the plan are here from the beginning, and live from `run` on."""
+        self.closed_for = "the start"
+        """Why no stream may be changed now, such as a reload; empty most of the time."""
+        self._running = running
+        self._group = asyncio.TaskGroup()
+        self._changed = asyncio.Event()
+        for name in running.plan.config.streams:
+            self._enrol(name, "file")
+
+    def member(self, name: str) -> Member:
+        """Return a stream.
+
+        Raises:
+            NoSuchStreamError: there is none of this name.
+        """
+        if name not in self.members:
+            raise NoSuchStreamError(f"no stream is named {name!r}")
+        return self.members[name]
+
+    def start(self, name: str, origin: Origin, *, paused: bool = False) -> None:
+        """Let a stream of the plan at work run, or wait for `resume`; it is new here."""
+        member = self._enrol(name, origin)
+        member.paused = paused
+        if paused:
+            self._running.recorder.stream_state(name, "paused")
+        else:
+            self._live(member)
+
+    @contextmanager
+    def closed(self, reason: str) -> Iterator[None]:
+        """Within the block, nobody else may change a stream."""
+        self.closed_for = reason
+        try:
+            yield
+        finally:
+            self.closed_for = ""
+            self._changed.set()
+
+    def admit(self, name: str, section: Stream) -> None:
+        """Add a stream that came over HTTP.
+
+        Raises:
+            BusyError: the name is taken, or streams cannot be changed now.
+            ConfigError: the stream cannot work.
+        """
+        self._check_open()
+        if name in self.members:
+            raise BusyError(f"a stream is named {name!r} already; remove it first, or choose another name")
+        self._running.plan = with_streams(self._running.plan, {name: section})
+        self.start(name, "http")
+
+    def order(self, name: str, change: Change, timeout_s: float) -> None:
+        """Begin to take a stream down: for good, to start it anew, or until `resume`. Who has not drained in time ends.
+
+        Raises:
+            NoSuchStreamError: there is none of this name.
+            BusyError: something is being done to it already, or to all of them.
+        """
+        member = self._free(name)
+        member.change = change
+        self._group.create_task(self._carry_out(member, change, timeout_s))
+
+    def resume(self, name: str) -> None:
+        """Let a stream live again that was paused, has ended or has failed; one that is alive is left alone.
+
+        Raises:
+            NoSuchStreamError, BusyError: as `order`.
+        """
+        member = self._free(name)
+        member.paused = False
+        if not member.alive:
+            self._live(member)
+
+    async def _carry_out(self, member: Member, change: Change, timeout_s: float) -> None:
+        await self.halt([member], timeout_s)
+        member.change = None
+        if change == "remove":
+            self._running.plan = without_stream(self._running.plan, member.name)
+            self.forget(member)
+            self._running.watches.remove(member.name)
+        elif change == "pause":
+            member.paused = True
+            self._running.recorder.stream_state(member.name, "paused")
+        else:
+            member.paused = False
+            self._live(member)
+        self._changed.set()
+
+    def forget(self, member: Member) -> None:
+        """Leave no trace of a stream that has stopped."""
+        del self.members[member.name]
+        self._running.recorder.remove_stream(member.name)
+
+    async def halt(self, members: Iterable[Member], timeout_s: float) -> None:
+        """Let streams drain; what has not after `timeout_s` is cancelled."""
+        tasks = {member.task: member for member in members if member.task is not None}
+        for member in tasks.values():
+            member.stop.set()
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=timeout_s)
+        for task in late:
+            self._running.log.warning("not waiting any longer", stream=tasks[task].name, timeout_s=timeout_s)
+            task.cancel()
+        if late:
+            await asyncio.wait(late)
+
+    async def settled(self) -> None:
+        """Wait until nothing is being done to any stream."""
+        while any(member.change for member in self.members.values()):
+            await self._change()
+
+    async def run(self) -> list[VrsegError]:
+        """Run the streams of the plan until all have come to their own end, or `stop` is set; return what some died of.
+
+        Raises:
+            DeviceError: in a group; see `keep_stream`.
+        """
+        async with self._group:
+            spreading = self._group.create_task(self._spread_stop())
+            for member in self.members.values():
+                self._live(member)
+            self.closed_for = ""
+            while not self._all_ended():
+                await self._change()
+            spreading.cancel()
+        return [member.error for member in self.members.values() if member.error is not None]
+
+    def _all_ended(self) -> bool:
+        members = self.members.values()
+        if any(member.alive for member in members):
+            return False
+        if self._running.stop.is_set():
+            return True
+        # Who took away or paused the last one wants to go on with another; who named files in a file is done.
+        at_rest = not self.closed_for and not any(member.change or member.paused for member in members)
+        return at_rest and any(member.origin == "file" for member in members)
+
+    async def _spread_stop(self) -> None:
+        await self._running.stop.wait()
+        for member in self.members.values():
+            member.stop.set()
+        self._changed.set()
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    def _free(self, name: str) -> Member:
+        member = self.member(name)
+        self._check_open()
+        if member.change:
+            raise BusyError(f"stream {name}: {member.change} is under way; ask again when it is done")
+        return member
+
+    def _check_open(self) -> None:
+        if self.closed_for:
+            raise BusyError(f"{self.closed_for} is under way; ask again when it is done")
+
+    def _enrol(self, name: str, origin: Origin) -> Member:
+        self.members[name] = Member(name=name, origin=origin, ledger=self._running.watch_stream(name))
+        return self.members[name]
+
+    def _live(self, member: Member) -> None:
+        if self._running.stop.is_set():
+            return
+        member.stop = asyncio.Event()
+        member.error = None
+        self._running.recorder.stream_state(member.name, "starting")
+        member.task = self._group.create_task(self._keep(member))
+
+    async def _keep(self, member: Member) -> None:
+        recorder = self._running.recorder
+        try:
+            member.error = await keep_stream(self._running, member.name, member.ledger, member.stop)
+            if member.error is None:
+                recorder.stream_state(member.name, "ended")
+            else:
+                recorder.stream_state(member.name, "failed", str(member.error))
+        finally:
+            # Those who wait look at the task, which is done only after this.
+            asyncio.get_running_loop().call_soon(self._changed.set)
+
+
+async def keep_stream(running: Running, name: str, ledger: Ledger, stop: asyncio.Event) -> VrsegError | None:
+    """Run one stream, life after life, until it ends, is told to stop, or is beyond help; return what it died of.
+
+    Raises:
+        DeviceError: nothing else will work on this device either: the process ends, for a clean one to begin.
+    """
+    plan, recorder = running.plan, running.recorder
+    section, live = plan.config.streams[name], plan.live[name]
+    model = running.models[section.model] if section.model else None
+    backoff = backoff_of(section.source)
+    delays = backoff.delays_s()
+    while True:
+        delivered_before = ledger.delivered
+        error = await _one_life(_stages(running, plan, name), model, ledger, running, stop)
+        if error is None or (stop.is_set() and isinstance(error, TransientError)):
+            return None
+        if isinstance(error, DeviceError):
+            raise error
+        beyond_help = isinstance(error, (ConfigError, ModelError, StreamLostError))
+        if beyond_help or not live or stop.is_set():
+            return error
+        if ledger.delivered > delivered_before:
+            delays = backoff.delays_s()
+        delay_s = next(delays, None)
+        if delay_s is None:
+            return StreamLostError(f"stream {name}: gave up after {backoff.attempts} tries: {error}")
+        recorder.stream_reconnecting(name, error.reason if isinstance(error, TransientError) else "media")
+        recorder.stream_state(name, "reconnecting", f"{error}; next try in {delay_s:.1f} s")
+        await wait_or_stop(stop, delay_s)
+
+
+def _stages(running: Running, plan: Plan, name: str) -> StreamStages:
+    section = plan.config.streams[name]
+    spec = plan.specs[section.model] if section.model else None
+    configured = stream_stages(
+        name, section, spec, plan.backend, plan.base_dir, live=plan.live[name], niceness=plan.niceness
+    )
+    results = running.watches.results(name, section, spec)
+    return replace(configured, results=results + running.extra_results.get(name, ()))
+
+
+async def _one_life(
+    stages: StreamStages, model: ModelRunner | None, ledger: Ledger, running: Running, stop: asyncio.Event
+) -> VrsegError | None:
+    error: VrsegError | None = None
+    try:
+        await run_stream(stages, model, ledger, running.recorder, stop)
+    except* VrsegError as group:
+        error = first_error(group)
+    return error
