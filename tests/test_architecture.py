@@ -41,6 +41,7 @@ COMPOSITION = {
     "notify",
     "plan",
     "running",
+    "lives",
     "fleet",
     "difference",
     "reload",

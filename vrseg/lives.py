@@ -1,0 +1,73 @@
+"""One stream, life after life, until it ends, is told to stop, or is beyond help."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from vrseg.assembly import backoff_of, stream_stages
+from vrseg.errors import ConfigError, DeviceError, ModelError, StreamLostError, TransientError, VrsegError
+from vrseg.pipeline.backoff import wait_or_stop
+from vrseg.pipeline.stream import run_stream
+from vrseg.running import first_error
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from vrseg.pipeline.ledger import Ledger
+    from vrseg.pipeline.model import ModelRunner
+    from vrseg.pipeline.stream import StreamStages
+    from vrseg.plan import Plan
+    from vrseg.running import Running
+
+
+async def keep_stream(running: Running, name: str, ledger: Ledger, stop: asyncio.Event) -> VrsegError | None:
+    """Run one stream, life after life, until it ends, is told to stop, or is beyond help; return what it died of.
+
+    Raises:
+        DeviceError: nothing else will work on this device either: the process ends, for a clean one to begin.
+    """
+    plan, recorder = running.plan, running.recorder
+    section, live = plan.config.streams[name], plan.live[name]
+    model = running.models[section.model] if section.model else None
+    backoff = backoff_of(section.source)
+    delays = backoff.delays_s()
+    while True:
+        delivered_before = ledger.delivered
+        error = await _one_life(_stages(running, plan, name), model, ledger, running, stop)
+        if error is None or (stop.is_set() and isinstance(error, TransientError)):
+            return None
+        if isinstance(error, DeviceError):
+            raise error
+        beyond_help = isinstance(error, (ConfigError, ModelError, StreamLostError))
+        if beyond_help or not live or stop.is_set():
+            return error
+        if ledger.delivered > delivered_before:
+            delays = backoff.delays_s()
+        delay_s = next(delays, None)
+        if delay_s is None:
+            return StreamLostError(f"stream {name}: gave up after {backoff.attempts} tries: {error}")
+        recorder.stream_reconnecting(name, error.reason if isinstance(error, TransientError) else "media")
+        recorder.stream_state(name, "reconnecting", f"{error}; next try in {delay_s:.1f} s")
+        await wait_or_stop(stop, delay_s)
+
+
+def _stages(running: Running, plan: Plan, name: str) -> StreamStages:
+    section = plan.config.streams[name]
+    spec = plan.specs[section.model] if section.model else None
+    configured = stream_stages(
+        name, section, spec, plan.backend, plan.base_dir, live=plan.live[name], niceness=plan.niceness
+    )
+    results = running.watches.results(name, section, spec)
+    return replace(configured, results=results + running.extra_results.get(name, ()))
+
+
+async def _one_life(
+    stages: StreamStages, model: ModelRunner | None, ledger: Ledger, running: Running, stop: asyncio.Event
+) -> VrsegError | None:
+    error: VrsegError | None = None
+    try:
+        await run_stream(stages, model, ledger, running.recorder, stop)
+    except* VrsegError as group:
+        error = first_error(group)
+    return error
