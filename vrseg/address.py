@@ -46,6 +46,11 @@ def local_path(uri: str) -> str:
     return uri.removeprefix("file://").removeprefix("v4l2://")
 
 
+def is_playlist(uri: str) -> bool:
+    """Tell whether a file is written as HLS: a playlist, and pieces beside it."""
+    return scheme_of(uri) == "file" and local_path(uri).lower().endswith(".m3u8")
+
+
 def redact(text: str) -> str:
     """Hide user names, passwords and secret parameters of every address within `text`."""
     return _SECRET_PARAMETER.sub(r"\1=***", _CREDENTIALS.sub("***@", text))

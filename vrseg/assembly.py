@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import TYPE_CHECKING
 
+from vrseg.address import is_playlist, scheme_of
 from vrseg.backend.backend import ViewStyle
 from vrseg.backoff import Backoff
 from vrseg.config.document import dotted
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vrseg.backend.backend import Backend
     from vrseg.config.schema import Config, Output, ResultOutput, SourceSection, Stream
     from vrseg.models.spec import ModelSpec
+    from vrseg.render.stand_in import StandInKind
     from vrseg.stage import Render, ResultSink, VideoSink
 
 # Of the credits for frames behind the queue of decoded frames: one frame each for render and encode.
@@ -180,16 +181,32 @@ def encode_settings(output: Output, *, live: bool) -> EncodeSettings:
     )
 
 
+def stand_in_kind(output: Output) -> StandInKind | None:
+    """Resolve what viewers of an output see while a live source is away; None for nothing."""
+    wish = output.on_source_lost
+    if wish == "auto":
+        return None if scheme_of(output.uri) == "file" and not is_playlist(output.uri) else "hold"
+    return None if wish == "stop" else wish
+
+
 def _outputs(
     outputs: Iterable[Output], backend: Backend, base_dir: Path, *, live: bool, watcher: VideoSink | None
 ) -> Iterable[OutputStages]:
-    """Outputs that ask for the same encoding share one encoder."""
+    """Outputs that ask for the same encoding share one encoder, unless they show other things while the source is away.
 
-    def encoding(output: Output) -> EncodeSettings:
-        return encode_settings(output, live=live)
-
-    for settings, group in groupby(sorted(outputs, key=lambda one: repr(encoding(one))), key=encoding):
-        sinks = tuple(make_video_sink(output, base_dir) for output in group)
+    Who then shows nothing shares with anybody.
+    """
+    groups: dict[tuple[EncodeSettings, StandInKind | None], list[tuple[int, Output]]] = {}
+    for number, output in sorted(enumerate(outputs), key=lambda one: stand_in_kind(one[1]) is None):
+        settings, kind = encode_settings(output, live=live), stand_in_kind(output) if live else None
+        if kind is None:
+            kind = next((shown for other, shown in groups if other == settings), None)
+        groups.setdefault((settings, kind), []).append((number, output))
+    for (settings, kind), group in groups.items():
+        made = [(output, make_video_sink(output, base_dir, name=str(number), waits=live)) for number, output in group]
+        sinks = tuple(sink for _, sink in made)
+        steady = tuple(sink for output, sink in made if stand_in_kind(output) is not None)
         if watcher is not None and settings.codec == "h264":
-            sinks, watcher = (*sinks, watcher), None
-        yield OutputStages(encode=backend.make_encoder(settings), sinks=sinks)
+            sinks, steady, watcher = (*sinks, watcher), (*steady, watcher), None
+        stand_in = None if kind is None else backend.make_stand_in(kind)
+        yield OutputStages(encode=backend.make_encoder(settings), sinks=sinks, stand_in=stand_in, steady=steady)

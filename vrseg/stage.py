@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Never, Protocol, TypeAlias, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Never, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from vrseg.frame import Batch, EncodedPacket, Frame, Inference, Packet, SourceInfo
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterable
 
 In_contra = TypeVar("In_contra", contravariant=True)
@@ -56,6 +58,61 @@ class Decode(Stage[Packet, Frame], Protocol):
         """Units that could not be decoded so far."""
 
 
+OutputStateName: TypeAlias = Literal["starting", "up", "reconnecting", "paused"]
+OUTPUT_STATES: tuple[OutputStateName, ...] = ("starting", "up", "reconnecting", "paused")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputState:
+    """How an output is doing."""
+
+    state: OutputStateName = "starting"
+    reason: str = ""
+    """Why it is not up, in one word: `lost`, `disk`, `unwritable`; empty when it is."""
+    detail: str = ""
+    """For a person, in one line, without credentials."""
+    since_s: float
+    """Unix time."""
+
+
+@runtime_checkable
+class LastingOutput(Protocol):
+    """What a video sink has, beside being a stage, that mends itself: receivers go away and disks fill up."""
+
+    name: str
+    """Which of the stream's configured outputs: its number, from 0."""
+    kind: str
+    """`rtsp`, `rtmp`, `srt`, `hls` or `file`."""
+    state: OutputState
+    """Replaced as a whole by the sink's thread; may be read from any."""
+    dropped: Counter[str]
+    """Packets that it did not take, by reason."""
+
+    def take_key_wish(self) -> bool:
+        """Tell, once for each wish, whether it waits for a key frame and none need be expected soon."""
+
+
+@runtime_checkable
+class KeyFrameOnDemand(Protocol):
+    """An encoder that can be asked."""
+
+    def request_key_frame(self) -> None:
+        """Make the next frame a key frame."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Absence:
+    """A moment at which a live source should have given a frame, and did not."""
+
+    last: Frame
+    """The last that it gave, as it was shown; without a result."""
+    pts: int
+    """Presentation time of the picture that stands in, in `last.time_base` units."""
+    duration: int
+    text: str
+    """What to write on the picture."""
+
+
 class DeviceTimed(Protocol):
     """A stage that only asks a device to work. Its own time says nothing; the device's does."""
 
@@ -67,6 +124,7 @@ Preprocess: TypeAlias = Stage[tuple[Frame, ...], Batch]  # resize, colour, norma
 Infer: TypeAlias = Stage[Batch, Inference]
 Postprocess: TypeAlias = Stage[Inference, Frame]  # n frames per batch, each with its result
 Render: TypeAlias = Stage[Frame, Frame]
+StandIn: TypeAlias = Stage[Absence, Frame]  # a picture for those who would see none
 Encode: TypeAlias = Stage[Frame, EncodedPacket]
 VideoSink: TypeAlias = Stage[EncodedPacket, Never]  # flush commits the file; close without flush aborts
 ResultSink: TypeAlias = Stage[Frame, Never]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from vrseg.pipeline.channel import Channel, OnFull
     from vrseg.pipeline.observer import DecodeErrorReason, StageName, StreamState
+    from vrseg.stage import LastingOutput
 
 TIME_BASE = Fraction(1, 1000)
 FORMAT = EncodedFormat(codec="h264", width=2, height=2, time_base=TIME_BASE, frame_rate=Fraction(30))
@@ -218,6 +220,9 @@ class Ear:
     late: int = 0
     reconnects: list[str] = field(default_factory=list)
     workers: int = 0
+    outputs: list[tuple[str, str, str]] = field(default_factory=list)
+    """Of each change: name, state, reason."""
+    packets_lost: Counter[str] = field(default_factory=Counter)
 
     def worker_started(self, stage: StageName, inbox: Channel[Any] | None, outbox: Channel[Any] | None) -> None:
         self.workers += 1
@@ -249,6 +254,16 @@ class Ear:
         self.reconnects.append(reason)
 
     def decode_errors(self, stream: str, reason: DecodeErrorReason, count: int) -> None: ...
+
+    def output_added(self, stream: str, output: LastingOutput) -> None: ...
+
+    def output_removed(self, stream: str, output: LastingOutput) -> None: ...
+
+    def output_changed(self, stream: str, output: LastingOutput) -> None:
+        self.outputs.append((output.name, output.state.state, output.state.reason))
+
+    def packets_dropped(self, stream: str, output: str, reason: str, count: int) -> None:
+        self.packets_lost[reason] += count
 
 
 def toy_model(engine: ToyEngine | None = None, *, max_batch: int = 4, max_delay_s: float = 0.002) -> ModelStages:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,14 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 from plugins.encoded import TICKS, decoded_count, encoded, every, frames_at, times_in, write_all
 
-from vrseg.config.schema import Output, ResultOutput
+from vrseg.config.schema import Output
 from vrseg.encode.settings import EncodeSettings
 from vrseg.errors import ConfigError
-from vrseg.sink.factory import make_result_sink, make_video_sink
-from vrseg.sink.naming import create_free, files_of
-from vrseg.sink.push import PushSink
+from vrseg.sink.factory import make_video_sink
+from vrseg.sink.naming import create_free
 from vrseg.sink.recording import RecordingSink, SegmentSink
-from vrseg.sink.results import JsonLinesSink
+from vrseg.stage import LastingOutput
 
 if TYPE_CHECKING:
     from vrseg.frame import EncodedPacket
@@ -94,24 +92,6 @@ def test_segments_of_other_containers_play_too(tmp_path: Path, packets: list[Enc
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_only_old_segments_of_this_pattern_are_deleted(tmp_path: Path, packets: list[EncodedPacket]) -> None:
-    long_ago = time.time() - 3600
-    old = ["20240101/cam-100000.mp4", "20240101/cam-100000-1.mp4"]
-    kept = ["20240101/cam-1.mp4", "20240101/other-100000.mp4", "20240101/cam-100000.mkv", "cam-100000.mp4"]
-    kept += ["20240101/cam-100000.mp4.txt", "x20240101/cam-100000.mp4"]
-    for name in [*old, *kept]:
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.touch()
-        os.utime(path, (long_ago, long_ago))
-    young = tmp_path / "20240101/cam-110000.mp4"
-    young.touch()
-    write_all(SegmentSink(tmp_path / "%Y%m%d/cam-%H%M%S.mp4", codec="h264", segment_s=60, keep_s=600), packets)
-    assert not any((tmp_path / name).exists() for name in old)
-    assert all((tmp_path / name).exists() for name in kept)
-    assert young.exists()
-
-
 def test_without_retention_nothing_is_deleted(tmp_path: Path, packets: list[EncodedPacket]) -> None:
     ancient = tmp_path / "100000.mp4"
     ancient.touch()
@@ -123,7 +103,6 @@ def test_without_retention_nothing_is_deleted(tmp_path: Path, packets: list[Enco
 def test_two_processes_that_want_one_name_get_two(tmp_path: Path) -> None:
     pattern = str(tmp_path / "%H%M.mp4")
     assert [create_free(pattern, NOON).name for _ in range(3)] == ["1200.mp4", "1200-1.mp4", "1200-2.mp4"]
-    assert len(list(files_of(pattern))) == 3
 
 
 @pytest.mark.parametrize("pattern", ["door-%Q.mp4", "door-%"])
@@ -133,11 +112,14 @@ def test_a_time_field_that_is_not_known_is_refused(tmp_path: Path, pattern: str)
 
 
 class TestFactory:
-    def test_each_address_gets_its_sink(self, tmp_path: Path) -> None:
-        assert isinstance(make_video_sink(Output(uri="a.mp4"), tmp_path), RecordingSink)
-        assert isinstance(make_video_sink(Output(uri="file:///tmp/a-%H.ts", segment="1m"), tmp_path), SegmentSink)
-        assert isinstance(make_video_sink(Output(uri="rtsp://127.0.0.1/a"), tmp_path), PushSink)
-        assert isinstance(make_result_sink(ResultOutput(uri="-"), tmp_path), JsonLinesSink)
+    @pytest.mark.parametrize(
+        ("uri", "kind"),
+        [("a.mp4", "file"), ("a-%S.ts", "file"), ("live/index.m3u8", "hls"), ("rtsp://127.0.0.1/a", "rtsp")],
+    )
+    def test_each_address_gets_its_sink(self, tmp_path: Path, uri: str, kind: str) -> None:
+        sink = make_video_sink(Output(uri=uri), tmp_path, name="3")
+        assert isinstance(sink, LastingOutput)
+        assert (sink.kind, sink.name, sink.state.state) == (kind, "3", "starting")
 
     @pytest.mark.parametrize(
         ("output", "message"),
@@ -147,6 +129,7 @@ class TestFactory:
             (Output(uri="a.ts", codec="av1"), ".ts files cannot hold av1"),
             (Output(uri="a.mp4", segment="10s"), "segments need names that change"),
             (Output(uri="a-%S.mp4", keep="7d"), "keep deletes old segments: add segment"),
+            (Output(uri="%H/index.m3u8"), "a playlist keeps its name"),
             (Output(uri="rtsp://host/a", segment="10s"), "segment is for files"),
             (Output(uri="srt://host:1", codec="av1"), "cannot hold av1"),
         ],
@@ -156,7 +139,3 @@ class TestFactory:
     ) -> None:
         with pytest.raises(ConfigError, match=message):
             make_video_sink(output, tmp_path)
-
-    def test_results_need_a_name_that_says_what_they_are(self, tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match=r"results go to a \.jsonl file"):
-            make_result_sink(ResultOutput(uri="results.csv"), tmp_path)

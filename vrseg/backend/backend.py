@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from vrseg.encode.settings import EncodeSettings
     from vrseg.frame import Frame
     from vrseg.models.spec import ModelSpec, ResolvedClass
-    from vrseg.stage import Decode, Encode, Infer, Postprocess, Preprocess, Render, Stage
+    from vrseg.render.stand_in import StandInKind
+    from vrseg.stage import Decode, Encode, Infer, Postprocess, Preprocess, Render, Stage, StandIn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,8 @@ class Backend:
     """Which encoder the settings mean here. Raises ConfigError where there is none."""
     make_still: Callable[[], Stage[Frame, bytes]]
     """Makes a JPEG of each frame, for those who look in."""
+    make_stand_in: Callable[[StandInKind], StandIn]
+    """Makes the pictures that viewers get while a source is away."""
     batches_under_way: int
     """That keep the device busy; more would only add latency and memory."""
     gpu: Any = None

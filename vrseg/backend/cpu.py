@@ -13,6 +13,7 @@ from vrseg.infer.choose import engine_name, make_engine
 from vrseg.postprocess.choose import make_head
 from vrseg.preprocess.cpu import SwscalePreprocess
 from vrseg.render.cpu import make_render
+from vrseg.render.stand_in import StandInCard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +37,7 @@ def cpu_backend(reason: str) -> Backend:
         make_encoder=PyavEncoder,
         encoder_name=choose_encoder,
         make_still=JpegStill,
+        make_stand_in=StandInCard,
         batches_under_way=2,  # one in the model, one being gathered
     )
 

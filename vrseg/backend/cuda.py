@@ -20,6 +20,7 @@ from vrseg.models.convert import as_fp16
 from vrseg.postprocess.cuda import make_cuda_head
 from vrseg.preprocess.cuda import CudaPreprocess
 from vrseg.render.cuda import Paint, PaintStyle
+from vrseg.render.stand_in_cuda import DeviceStandInCard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,6 +51,7 @@ def cuda_backend(index: int, reason: str) -> Backend:
         make_encoder=partial(_make_encoder, gpu),
         encoder_name=partial(name_cuda_encoder, gpu=gpu),
         make_still=partial(DownloadedStill, gpu),
+        make_stand_in=lambda kind: Guarded(DeviceStandInCard(gpu, kind), "picture in place of a source's"),
         batches_under_way=4,  # one being handed on, one on the GPU, one enqueued behind it, one being gathered
         gpu=gpu,
     )

@@ -73,7 +73,7 @@ class NvencOrSoftware:
         self._settings = settings
         self._gpu = gpu
         self._on_fallback = on_fallback
-        self._chosen: Encode = NvencEncoder(settings, gpu)
+        self._chosen: NvencEncoder | DownloadEncoder = NvencEncoder(settings, gpu)
 
     def open(self) -> None:
         try:
@@ -88,6 +88,10 @@ class NvencOrSoftware:
         except NvencUnavailableError as error:
             self._fall_back(error)
             return self._chosen.process(frame)
+
+    def request_key_frame(self) -> None:
+        """Make the next frame a key frame."""
+        self._chosen.request_key_frame()
 
     def flush(self) -> Iterable[EncodedPacket]:
         return self._chosen.flush()

@@ -51,6 +51,10 @@ class EncoderClock:
         self._next_key_pts = pts + self._gop
         return True
 
+    def want_key(self) -> None:
+        """Make the next frame a key frame."""
+        self._next_key_pts = float("-inf")
+
     def _rescale(self, ticks: int, time_base: Fraction) -> int:
         return ticks if time_base == self.time_base else round(ticks * time_base / self.time_base)
 

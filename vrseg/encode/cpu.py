@@ -60,6 +60,11 @@ class PyavEncoder:
             self._work = _start(self._encoder, self._settings, frame)
         return self._work.encode(frame)
 
+    def request_key_frame(self) -> None:
+        """Make the next frame a key frame. The first is one anyway."""
+        if self._work is not None:
+            self._work.clock.want_key()
+
     def flush(self) -> Iterable[EncodedPacket]:
         return [] if self._work is None else self._work.drain()
 
@@ -140,7 +145,7 @@ class _Work:
 
     def __init__(self, context: VideoCodecContext, settings: EncodeSettings, first: Frame, clock: EncoderClock) -> None:
         self._context = context
-        self._clock = clock
+        self.clock = clock
         self._canvas = Canvas(context.width, context.height, context.pix_fmt or "yuv420p")
         self._durations: dict[int, int] = {}
         self._format = EncodedFormat(
@@ -155,10 +160,10 @@ class _Work:
 
     def encode(self, frame: Frame) -> list[EncodedPacket]:
         picture = self._canvas.place(frame.picture)
-        picture.pts = pts = self._clock.pts(frame)
-        picture.time_base = self._clock.time_base
-        picture.pict_type = PictureType.I if self._clock.key_due(pts) else PictureType.NONE
-        self._durations[pts] = self._clock.duration(frame)
+        picture.pts = pts = self.clock.pts(frame)
+        picture.time_base = self.clock.time_base
+        picture.pict_type = PictureType.I if self.clock.key_due(pts) else PictureType.NONE
+        self._durations[pts] = self.clock.duration(frame)
         return list(self._packets(picture))
 
     def drain(self) -> list[EncodedPacket]:
@@ -176,6 +181,6 @@ class _Work:
                 data=bytes(packet),
                 pts=pts,
                 dts=pts if packet.dts is None else packet.dts,
-                duration=self._durations.pop(pts, self._clock.usual_duration),
+                duration=self._durations.pop(pts, self.clock.usual_duration),
                 key=packet.is_keyframe,
             )

@@ -70,6 +70,11 @@ class NvencEncoder:
         if self._work is not None:
             self._work.set_bitrate(bits_per_s)
 
+    def request_key_frame(self) -> None:
+        """Make the next frame a key frame. The first is one anyway."""
+        if self._work is not None:
+            self._work.clock.want_key()
+
     def flush(self) -> Iterable[EncodedPacket]:
         return [] if self._work is None else self._work.drain()
 
@@ -115,7 +120,7 @@ class _Work:
         self._encoder: PyNvEncoder | None = encoder
         self._stream = stream
         self._ended = ended
-        self._clock = clock
+        self.clock = clock
         self._dts = _DecodeTimes(encoder.GetNumBFrames(), clock.usual_duration)
         self._headers = _headers(encoder, settings, surface)
         self._format = EncodedFormat(
@@ -136,11 +141,11 @@ class _Work:
 
         surface: Surface = frame.picture
         self._check(frame.stream, surface)
-        pts = self._clock.pts(frame)
+        pts = self.clock.pts(frame)
         orders = PyNvVideoCodec.NV_ENC_PIC_PARAMS()
         orders.inputTimeStamp = self._count  # unsigned there; a pts may be negative
-        orders.encodePicFlags = int(PyNvVideoCodec.NV_ENC_PIC_FLAGS.FORCEIDR) if self._clock.key_due(pts) else 0
-        self._inside[self._count] = pts, self._clock.duration(frame)
+        orders.encodePicFlags = int(PyNvVideoCodec.NV_ENC_PIC_FLAGS.FORCEIDR) if self.clock.key_due(pts) else 0
+        self._inside[self._count] = pts, self.clock.duration(frame)
         self._dts.frame_came(pts)
         self._count += 1
         surface.wait_on(self._stream)

@@ -64,6 +64,10 @@ class DownloadEncoder:
         self._downloads.append(self._begin(frame))
         return self._encoded(frames_ahead=self._frames_ahead)
 
+    def request_key_frame(self) -> None:
+        """Make the next frame a key frame; one that is being copied may be that."""
+        self._encoder.request_key_frame()
+
     def flush(self) -> Iterable[EncodedPacket]:
         return [*self._encoded(frames_ahead=0), *self._encoder.flush()]
 

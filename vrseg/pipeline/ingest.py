@@ -12,7 +12,6 @@ from vrseg.errors import SourceStalledError, StreamLostError, TransientError, Vr
 from vrseg.pipeline.backoff import wait_or_stop
 from vrseg.pipeline.channel import Channel, ChannelClosedError
 from vrseg.pipeline.run import opened, pump_bursts
-from vrseg.pipeline.timeline import Timeline
 from vrseg.pipeline.worker import Worker
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from vrseg.frame import Frame, Packet
     from vrseg.pipeline.ledger import Ledger
     from vrseg.pipeline.observer import DecodeErrorReason, Observer
+    from vrseg.pipeline.presence import Presence
     from vrseg.pipeline.tap import Tap
     from vrseg.stage import Decode, Source
 
@@ -55,14 +55,20 @@ class Ingest:
     """Fills the queue of decoded frames of one stream, over as many connections as it takes."""
 
     def __init__(
-        self, stages: IngestStages, decoded: Channel[Frame], ledger: Ledger, observer: Observer, tap: Tap
+        self,
+        stages: IngestStages,
+        decoded: Channel[Frame],
+        ledger: Ledger,
+        observer: Observer,
+        presence: Presence,
+        tap: Tap,
     ) -> None:
         self._stages = stages
         self._decoded = decoded
         self._ledger = ledger
         self._observer = observer
         self._tap = tap
-        self._timeline = Timeline()
+        self._presence = presence
         self._decoder: Decode | None = None
         self._told: Counter[str] = Counter()
         """Of what the decoder has counted."""
@@ -98,6 +104,7 @@ class Ingest:
                 raise StreamLostError(
                     f"stream {stream}: gave up after {stages.backoff.attempts} tries: {lost}"
                 ) from lost
+            self._presence.reconnecting = True
             self._observer.stream_reconnecting(stream, lost.reason)
             self._observer.stream_state(stream, "reconnecting", f"{lost}; next try in {delay_s:.1f} s")
             await wait_or_stop(stop, delay_s)
@@ -110,7 +117,7 @@ class Ingest:
         """
         stream = self._ledger.stream
         packets: Channel[Packet] = Channel(f"{stream}.packets", PACKETS_AHEAD)
-        self._timeline.new_connection()
+        self._presence.timeline.new_connection()
         self._running = False
         async with asyncio.TaskGroup() as group:
             reader = group.create_task(self._read(packets))
@@ -188,8 +195,10 @@ class Ingest:
             await self._accept(frame)
 
     async def _accept(self, frame: Frame) -> None:
-        if self._stages.live and (pts := self._timeline.place(frame)) != frame.pts:
-            frame = replace(frame, pts=pts)
+        if self._stages.live:
+            self._presence.frame_came()
+            if (pts := self._presence.timeline.place(frame)) != frame.pts:
+                frame = replace(frame, pts=pts)
         if not self._running:
             self._running = True
             self._observer.stream_state(self._ledger.stream, "running")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 if TYPE_CHECKING:
     from vrseg.frame import SourceInfo
     from vrseg.pipeline.channel import Channel
+    from vrseg.stage import LastingOutput
 
 StageName: TypeAlias = Literal["source", "decode", "preprocess", "infer", "postprocess", "render", "encode", "sink"]
 STAGES: tuple[StageName, ...] = (
@@ -73,3 +74,15 @@ class Observer(Protocol):
 
     def decode_errors(self, stream: str, reason: DecodeErrorReason, count: int) -> None:
         """Units that could not be decoded or came before a key frame, and were passed over; or pictures guessed at."""
+
+    def output_added(self, stream: str, output: LastingOutput) -> None:
+        """A stream has this output from now on. It may be looked at at any time."""
+
+    def output_removed(self, stream: str, output: LastingOutput) -> None:
+        """The stream has it no more."""
+
+    def output_changed(self, stream: str, output: LastingOutput) -> None:
+        """It is in another state, or in the same for another reason."""
+
+    def packets_dropped(self, stream: str, output: str, reason: str, count: int) -> None:
+        """Encoded packets that an output did not take. The frames may have reached others."""

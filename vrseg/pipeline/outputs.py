@@ -5,22 +5,23 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vrseg.pipeline.run import StageRunner, opened, opened_on
+from vrseg.pipeline.video import Video, Written
 from vrseg.pipeline.worker import Worker
+from vrseg.stage import Absence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
     from typing import Never
 
-    from vrseg.frame import EncodedPacket, Frame
+    from vrseg.frame import Frame
     from vrseg.pipeline.channel import Channel
     from vrseg.pipeline.ledger import Ledger
     from vrseg.pipeline.observer import Observer
-    from vrseg.stage import Encode, ResultSink, VideoSink
+    from vrseg.pipeline.presence import Presence
+    from vrseg.stage import Encode, ResultSink, StandIn, VideoSink
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,42 +30,10 @@ class OutputStages:
 
     encode: Encode
     sinks: tuple[VideoSink, ...]
-
-
-class _Video:
-    """An encoder and its sinks, open, on one thread.
-
-    Packets go from hand to hand where they are made. A thread for each sink would cost a hop for each packet and gain
-    nothing: the next frame may not be encoded before the packets of this one are written anyway.
-    """
-
-    def __init__(self, stages: OutputStages, worker: Worker, observer: Observer) -> None:
-        self._encode = stages.encode
-        self._sinks = stages.sinks
-        self._worker = worker
-        self._observer = observer
-
-    async def write(self, frame: Frame, waited_s: float) -> float:
-        """Encode a frame and write its packets; return when the sinks were given them."""
-        started_s, handed_s, ended_s = await self._worker.call(self._write, partial(self._encode.process, frame))
-        self._observer.stage_done("encode", waited_s, handed_s - started_s)
-        self._observer.stage_done("sink", 0.0, ended_s - handed_s)
-        return handed_s
-
-    async def finish(self) -> None:
-        """Write the encoder's tail, then let the sinks commit."""
-        await self._worker.call(self._write, self._encode.flush)
-        for sink in self._sinks:
-            await self._worker.call(_exhaust, sink.flush)
-
-    def _write(self, encode: Callable[[], Iterable[EncodedPacket]]) -> tuple[float, float, float]:
-        started_s = time.monotonic()
-        packets = list(encode())
-        handed_s = time.monotonic()
-        for packet in packets:
-            for sink in self._sinks:
-                _exhaust(partial(sink.process, packet))
-        return started_s, handed_s, time.monotonic()
+    stand_in: StandIn | None = None
+    """Makes pictures while a live source is away."""
+    steady: tuple[VideoSink, ...] = ()
+    """Those of `sinks` that take these pictures, too."""
 
 
 class _Results:
@@ -73,12 +42,18 @@ class _Results:
     def __init__(self, sink: StageRunner[Frame, Never]) -> None:
         self._sink = sink
 
-    async def write(self, frame: Frame, waited_s: float) -> float:
+    async def write(self, frame: Frame, waited_s: float) -> Written:
         await self._sink.process(frame, waited_s)
-        return time.monotonic()
+        return Written(handed_s=time.monotonic())
 
     async def finish(self) -> None:
         await self._sink.flush()
+
+
+class _Last:
+    """What the outputs were given last."""
+
+    frame: Frame | None = None
 
 
 async def run_outputs(
@@ -87,6 +62,7 @@ async def run_outputs(
     results: tuple[ResultSink, ...],
     ledger: Ledger,
     observer: Observer,
+    presence: Presence,
     *,
     ahead: int,
 ) -> None:
@@ -95,46 +71,79 @@ async def run_outputs(
     With `ahead` 0, a frame is taken only when all outputs are done with the one before. So what waits, waits as a
     frame, where it can still grow too old and be dropped, and never as a packet. Where nothing grows too old, 1 keeps
     an encoder from idling while the loop hands it the next frame.
+
+    While `presence` says that a live source is away, outputs that want it get pictures that stand in for its frames.
+    Those are in no books: they are no frames of the source.
     """
-    stream = ledger.stream
     async with AsyncExitStack() as stack:
-        writers: list[_Video | _Results] = []
-        for number, output in enumerate(outputs):
-            worker = await stack.enter_async_context(Worker(f"{stream}.encode{number}"))
-            for sink in output.sinks:
-                await stack.enter_async_context(opened_on(worker, "sink", sink, observer, inbox=rendered))
-            await stack.enter_async_context(opened_on(worker, "encode", output.encode, observer, inbox=rendered))
-            writers.append(_Video(output, worker, observer))
+        videos = [
+            await _open_video(stack, output, number, rendered, ledger, observer)
+            for number, output in enumerate(outputs)
+        ]
+        writers: list[Video | _Results] = [*videos]
         for number, recorder in enumerate(results):
-            runner = await stack.enter_async_context(
-                opened(
-                    "sink", recorder, observer, thread=f"{stream}.results{number}", inbox=None if outputs else rendered
-                )
-            )
+            thread, inbox = f"{ledger.stream}.results{number}", None if outputs else rendered
+            runner = await stack.enter_async_context(opened("sink", recorder, observer, thread=thread, inbox=inbox))
             writers.append(_Results(runner))
+        last = _Last()
 
         async def deliver() -> None:
             async for frame in rendered:
-                ledger.deliver(frame, await _write_all(writers, frame, rendered.last_wait_s))
+                _book(ledger, frame, await _write_all(writers, frame, rendered.last_wait_s))
+                last.frame = frame
 
-        # Whoever takes a frame hands it to the threads before anybody else runs: they get the frames in order.
         async with asyncio.TaskGroup() as group:
-            for _ in range(1 + ahead):
-                group.create_task(deliver())
+            bridging = group.create_task(_bridge([one for one in videos if one.bridges], last, ledger, presence))
+            # Whoever takes a frame hands it to the threads before anybody else runs: they get the frames in order.
+            async with asyncio.TaskGroup() as deliveries:
+                for _ in range(1 + ahead):
+                    deliveries.create_task(deliver())
+            bridging.cancel()
         # Results first: a video appears under its name last, when nothing can fail any more.
         for writer in reversed(writers):
             await writer.finish()
 
 
-async def _write_all(writers: list[_Video | _Results], frame: Frame, waited_s: float) -> float:
-    if not writers:
-        return time.monotonic()
+async def _open_video(
+    stack: AsyncExitStack, output: OutputStages, number: int, rendered: Channel[Frame], ledger: Ledger, watch: Observer
+) -> Video:
+    worker = await stack.enter_async_context(Worker(f"{ledger.stream}.encode{number}"))
+    for sink in output.sinks:
+        await stack.enter_async_context(opened_on(worker, "sink", sink, watch, inbox=rendered))
+    if output.stand_in is not None:
+        await stack.enter_async_context(opened_on(worker, "encode", output.stand_in, watch))
+    await stack.enter_async_context(opened_on(worker, "encode", output.encode, watch, inbox=rendered))
+    video = Video(output, worker, watch, ledger.stream)
+    stack.callback(video.leave)
+    video.join()
+    return video
+
+
+async def _write_all(writers: list[Video | _Results], frame: Frame, waited_s: float) -> list[Written]:
     if len(writers) == 1:
-        return await writers[0].write(frame, waited_s)
-    return max(await asyncio.gather(*(writer.write(frame, waited_s) for writer in writers)))
+        return [await writers[0].write(frame, waited_s)]
+    return await asyncio.gather(*(writer.write(frame, waited_s) for writer in writers))
 
 
-def _exhaust(work: Callable[[], Iterable[Never]]) -> None:
-    """Run a sink's work to its end; it gives nothing out."""
-    for _ in work():
-        pass
+def _book(ledger: Ledger, frame: Frame, outcomes: list[Written]) -> None:
+    """A frame that reached anybody is delivered. One that nobody took is dropped, for the first one's reason."""
+    if outcomes and all(outcome.lost for outcome in outcomes):
+        ledger.drop("sink", outcomes[0].lost)
+    else:
+        ledger.deliver(frame, max((outcome.handed_s for outcome in outcomes), default=time.monotonic()))
+
+
+async def _bridge(videos: list[Video], last: _Last, ledger: Ledger, presence: Presence) -> None:
+    """While the source is away and nothing of it is under way, let pictures stand in for its frames."""
+    while videos:
+        await asyncio.sleep(presence.patience_s)
+        away_s = presence.away_s
+        if away_s is None or last.frame is None or ledger.held:
+            continue
+        absence = Absence(
+            last=replace(last.frame, result=None, truth=None),
+            pts=presence.timeline.place_now(),
+            duration=presence.stand_in_duration(last.frame.time_base),
+            text=presence.text(away_s),
+        )
+        await asyncio.gather(*(video.bridge(absence) for video in videos))

@@ -11,6 +11,7 @@ from vrseg.pipeline.batcher import Inlet
 from vrseg.pipeline.channel import Ageing, Channel, ChannelClosedError
 from vrseg.pipeline.ingest import Ingest
 from vrseg.pipeline.outputs import run_outputs
+from vrseg.pipeline.presence import Presence
 from vrseg.pipeline.run import opened, pump
 from vrseg.pipeline.tap import Taps
 
@@ -65,11 +66,13 @@ async def run_stream(
     """
     queues = _Queues(stages.queue, ledger)
     inlet = Inlet(queues.decoded, queues.finished, ledger)
+    presence = Presence()
     if model is not None:
         model.attach(inlet)
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(Ingest(stages.ingest, queues.decoded, ledger, observer, stages.taps.input).run(stop))
+            ingest = Ingest(stages.ingest, queues.decoded, ledger, observer, presence, stages.taps.input)
+            group.create_task(ingest.run(stop))
             group.create_task(_infer(model, inlet, queues) if model else _pass_through(inlet, queues))
             group.create_task(_render(stages, queues, ledger, observer))
             group.create_task(
@@ -79,6 +82,7 @@ async def run_stream(
                     stages.results,
                     ledger,
                     observer,
+                    presence,
                     ahead=1 if stages.queue.policy == "block" else 0,
                 )
             )

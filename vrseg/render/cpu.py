@@ -16,7 +16,7 @@ from vrseg.render.colours import BLACK, CHROMA_GREEN, UNKNOWN_CLASS, WHITE, cont
 from vrseg.render.coverage import Cover, CoverageMaker
 from vrseg.render.frosted import FrostedGlass
 from vrseg.render.label import LabelledBox, draw
-from vrseg.render.picture import Planes, blank_like, drawable, drawable_copy, is_full_range, planes_of, yuv_of
+from vrseg.render.picture import blank_like, drawable, drawable_copy, is_full_range, planes_of, upright, yuv_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -113,7 +113,7 @@ class Overlay(_View):
 
     def _draw_boxes(self, frame: Frame, detections: Detections) -> av.VideoFrame:
         picture = drawable_copy(frame.picture)
-        upright = _upright(planes_of(picture), frame.rotation_deg)
+        planes = upright(planes_of(picture), frame.rotation_deg)
         boxes = _upright_boxes(detections.boxes_xyxy, frame)
         # Worst first, so that the best is drawn on top.
         for index in reversed(range(len(detections))):
@@ -130,7 +130,7 @@ class Overlay(_View):
                 colour=yuv_of(rgb, picture),
                 text_colour=yuv_of(contrast(rgb), picture),
             )
-            draw(upright, box, self._blender)
+            draw(planes, box, self._blender)
         return picture
 
 
@@ -199,12 +199,6 @@ def _as_luma(probability: U8, *, full: bool) -> U8:
         return probability
     luma = np.multiply(probability, 55, dtype=np.uint16)  # 55 / 64 is 219 / 255
     return np.add(np.right_shift(luma, 6, out=luma), 16, out=luma).astype(np.uint8)
-
-
-def _upright(planes: Planes, rotation_deg: int) -> Planes:
-    """View the planes as they will be shown; what is drawn there lands in the coded picture."""
-    turns = -rotation_deg // 90  # rot90 counts counter-clockwise
-    return Planes(np.rot90(planes.y, turns), np.rot90(planes.u, turns), np.rot90(planes.v, turns))
 
 
 def _upright_boxes(boxes_xyxy: F32, frame: Frame) -> F32:

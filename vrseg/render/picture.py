@@ -89,6 +89,12 @@ def planes_of(picture: av.VideoFrame) -> Planes:
     return Planes(luma, _plane(picture.planes[1]), _plane(picture.planes[2]))
 
 
+def upright(planes: Planes, rotation_deg: int) -> Planes:
+    """View the planes as they will be shown; what is drawn there lands in the coded picture."""
+    turns = -rotation_deg // 90  # rot90 counts counter-clockwise
+    return Planes(np.rot90(planes.y, turns), np.rot90(planes.u, turns), np.rot90(planes.v, turns))
+
+
 def yuv_of(rgb: tuple[int, int, int], picture: av.VideoFrame) -> Yuv:
     """Convert a colour into the matrix and range of `picture`.
 

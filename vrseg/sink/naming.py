@@ -1,4 +1,4 @@
-"""Names of recordings: strftime fields, names that are free, and which files on disk a pattern has made."""
+"""Names of recordings: strftime fields, and names that are free."""
 
 from __future__ import annotations
 
@@ -13,24 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-# What strftime writes for each field; a field that is not here could match other people's files.
-_FIELDS = {
-    "Y": r"\d{4}",
-    "m": r"\d{2}",
-    "d": r"\d{2}",
-    "H": r"\d{2}",
-    "I": r"\d{2}",
-    "M": r"\d{2}",
-    "S": r"\d{2}",
-    "y": r"\d{2}",
-    "j": r"\d{3}",
-    "f": r"\d{6}",
-    "s": r"\d+",
-    "z": r"[+-]\d{4,6}",
-    "F": r"\d{4}-\d{2}-\d{2}",
-    "T": r"\d{2}:\d{2}:\d{2}",
-    "%": "%",
-}
+# Those that are the same for every language and system.
+_FIELDS = "YmdHIMSyjfszFT%"
 _FIELD = re.compile(r"%(.)")
 
 
@@ -40,7 +24,7 @@ def has_fields(pattern: str) -> bool:
 
 
 def check_fields(pattern: str) -> None:
-    """Refuse fields that could not be recognised again.
+    """Refuse fields that not every system knows, or that depend on its language.
 
     Raises:
         ConfigError: the pattern has an unknown field.
@@ -77,21 +61,11 @@ def _created(path: Path) -> bool:
     return True
 
 
-def files_of(pattern: str) -> Iterator[Path]:
-    """Find the files on disk whose names `pattern` can have made, and no others."""
-    parts = Path(pattern).parts
+def fixed_folder(pattern: Path) -> Path:
+    """Return the folder above everything in `pattern` that changes with time."""
+    parts = pattern.parts
     fixed = next((index for index, part in enumerate(parts) if "%" in part), len(parts) - 1)
-    root, changing = Path(*parts[:fixed]), Path(*parts[fixed:])
-    stem = _expression(changing.with_suffix("").as_posix())
-    made = re.compile(rf"{stem}(-\d+)?{re.escape(changing.suffix)}")
-    for path in root.rglob(f"*{changing.suffix}"):
-        if path.is_file() and made.fullmatch(path.relative_to(root).as_posix()):
-            yield path
-
-
-def _expression(pattern: str) -> str:
-    literals_and_fields = _FIELD.split(pattern)
-    return "".join(_FIELDS[piece] if index % 2 else re.escape(piece) for index, piece in enumerate(literals_and_fields))
+    return Path(*parts[: min(fixed, len(parts) - 1)])
 
 
 def _candidates(wanted: Path) -> Iterator[Path]:

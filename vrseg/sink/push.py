@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import shutil
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from vrseg.address import redact
 from vrseg.av_errors import describe
 from vrseg.errors import OutputLostError
 from vrseg.sink.muxer import Muxer
+from vrseg.sink.pipe import Pipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,7 +30,10 @@ _SEND_TIMEOUT_S = 10.0
 """A receiver that takes nothing for so long is lost."""
 _END_TIMEOUT_S = 3.0
 """For the relay to send what it holds and say goodbye."""
-
+_LAST_WORDS_S = 0.3
+"""For a relay that has closed its input to be gone."""
+_PATIENCE_S = 3.0
+"""A connection that takes longer would begin with pictures that are as old; they are left out."""
 
 _OWN_RELAY = [sys.executable, "-m", "vrseg.sink.relay"]
 
@@ -40,37 +43,65 @@ class PushSink:
 
     RTSP goes over TCP. SRT needs FFmpeg's command line program where PyAV was built without libsrt.
 
+    Who asks `ready` first never waits in `process`; the pipe to the relay holds a second of video or so.
+
     Args:
         uri: rtsp://, rtmp:// or srt://, with credentials if need be; they are never shown.
 
     Raises:
-        OutputLostError: from `process` and `flush`: nobody listens, or the connection broke.
+        OutputLostError: from `ready`, `process` and `flush`: nobody listens, or the connection broke.
     """
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
+        self.up = False
         self._relay: subprocess.Popen[bytes] | None = None
+        self._pipe: Pipe | None = None
         self._complaints: IO[bytes] | None = None
         self._muxer: Muxer | None = None
+        self._began_s = 0.0
 
     def open(self) -> None:
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self._relay = subprocess.Popen(  # noqa: S603 - our own interpreter, or FFmpeg with our own arguments
             _relay_command(self._uri),
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=self._complaints,
             start_new_session=True,  # Ctrl-C is for the daemon, which drains first
         )
+        assert self._relay.stdin is not None  # noqa: S101 - asked for above
+        assert self._relay.stdout is not None  # noqa: S101 - as above
+        os.set_blocking(self._relay.stdout.fileno(), False)
+        self._pipe = Pipe(self._relay.stdin.fileno())
+
+    def ready(self) -> bool:
+        relay, pipe = self._relay, self._pipe
+        if relay is None or pipe is None:
+            raise RuntimeError("ready before open")
+        if relay.poll() is not None:
+            raise self._lost(None)
+        self._listen()
+        try:
+            sent = pipe.send()
+        except OSError as error:
+            raise self._lost(error) from error
+        if not sent and pipe.stuck_s > _SEND_TIMEOUT_S:
+            raise self._lost(_took_nothing())
+        return sent and (self.up or self._muxer is None or time.monotonic() - self._began_s < _PATIENCE_S)
 
     def process(self, packet: EncodedPacket, /) -> Iterable[Never]:
         try:
             if self._muxer is None:
                 self._muxer = self._start(packet)
+            self._wait_sent(_SEND_TIMEOUT_S)
             self._muxer.write(packet)
         except (FFmpegError, OSError) as error:
             raise self._lost(error) from error
         return ()
+
+    def suspend(self) -> None:
+        self.flush()
 
     def flush(self) -> Iterable[Never]:
         relay, muxer = self._relay, self._muxer
@@ -79,6 +110,7 @@ class PushSink:
         self._muxer = None
         try:
             muxer.finish()
+            self._wait_sent(_END_TIMEOUT_S)
             relay.stdin.close()
             code = relay.wait(_END_TIMEOUT_S)
         except (FFmpegError, OSError, subprocess.TimeoutExpired) as error:
@@ -88,58 +120,55 @@ class PushSink:
         return ()
 
     def close(self) -> None:
-        if self._relay is not None:
-            self._relay.kill()
-            self._relay.wait()
+        relay, self._relay = self._relay, None
+        if relay is not None:
+            relay.kill()
+            relay.wait()
         if self._muxer is not None:
             self._muxer.abandon()
             self._muxer = None
-        if self._relay is not None and self._relay.stdin is not None:
+        if relay is not None and relay.stdin is not None and relay.stdout is not None:
+            relay.stdout.close()
             with suppress(OSError):  # what was not sent cannot be sent any more
-                self._relay.stdin.close()
-            self._relay = None
+                relay.stdin.close()
+        self._pipe = None
         if self._complaints is not None:
             self._complaints.close()
             self._complaints = None
 
     def _start(self, first: EncodedPacket) -> Muxer:
-        if self._relay is None or self._relay.stdin is None:
+        if self._relay is None or self._pipe is None:
             raise RuntimeError("process before open")
-        pipe = _Pipe(self._relay.stdin.fileno())
+        self._began_s = time.monotonic()
         if self._relay.args == _OWN_RELAY:  # FFmpeg's program has the address among its arguments
-            pipe.write(f"{self._uri}\n".encode())
-        container = av.open(pipe, "w", format="nut", options={"flush_packets": "1"})
+            self._pipe.write(f"{self._uri}\n".encode())
+        container = av.open(self._pipe, "w", format="nut", options={"flush_packets": "1"})
         return Muxer(container, first)
+
+    def _wait_sent(self, timeout_s: float) -> None:
+        if self._pipe is not None and not self._pipe.send(timeout_s):
+            raise _took_nothing()
+
+    def _listen(self) -> None:
+        """The relay says something when it has begun to send."""
+        if self._relay is not None and self._relay.stdout is not None:
+            with suppress(BlockingIOError):
+                self.up = bool(os.read(self._relay.stdout.fileno(), 4096)) or self.up
 
     def _lost(self, error: Exception | None) -> OutputLostError:
         """Say what the relay complained about, or else what happened to the pipe."""
         complaint = ""
         if self._relay is not None and self._complaints is not None:
             with suppress(subprocess.TimeoutExpired):
-                self._relay.wait(_END_TIMEOUT_S if isinstance(error, BrokenPipeError) else 0)
+                self._relay.wait(_LAST_WORDS_S if isinstance(error, BrokenPipeError) else 0)
             self._complaints.seek(0)
             lines = self._complaints.read().decode(errors="replace").strip().splitlines()
             complaint = redact(lines[-1]) if lines else ""
         return OutputLostError(f"{redact(self._uri)}: {complaint or (describe(error) if error else 'it hung up')}")
 
 
-class _Pipe:
-    """The relay's standard input, with a limit on how long a write may take."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        os.set_blocking(descriptor, False)
-
-    def write(self, data: bytes) -> int:
-        rest = memoryview(data)
-        deadline_s = time.monotonic() + _SEND_TIMEOUT_S
-        while rest:
-            remaining_s = deadline_s - time.monotonic()
-            if remaining_s <= 0 or not select.select([], [self._descriptor], [], remaining_s)[1]:
-                raise TimeoutError(f"it took nothing for {_SEND_TIMEOUT_S:.0f} s")
-            with suppress(BlockingIOError):
-                rest = rest[os.write(self._descriptor, rest) :]
-        return len(data)
+def _took_nothing() -> OSError:
+    return TimeoutError(f"it took nothing for {_SEND_TIMEOUT_S:.0f} s")
 
 
 def _relay_command(uri: str) -> list[str]:
@@ -148,5 +177,6 @@ def _relay_command(uri: str) -> list[str]:
     if program is None:
         return _OWN_RELAY
     source = ["-probesize", "32", "-analyzeduration", "0", "-fflags", "nobuffer", "-f", "nut", "-i", "pipe:0"]
+    said = ["-v", "error", "-progress", "pipe:1", "-nostats"]
     # Without lingering, SRT drops at the end what its own delay still holds.
-    return [program, "-v", "error", *source, "-c", "copy", "-linger", "1", "-f", "mpegts", uri]
+    return [program, *said, *source, "-c", "copy", "-linger", "1", "-f", "mpegts", uri]

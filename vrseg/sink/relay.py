@@ -2,7 +2,7 @@
 
 FFmpeg connects inside calls for which PyAV holds Python's lock, so in the daemon's own process an address that does not
 answer would stop every stream for seconds. The stream comes on standard input as NUT, the address as its first line
-(not as an argument, which every user of the machine can read).
+(not as an argument, which every user of the machine can read). A line on standard output says that it has connected.
 """
 
 from __future__ import annotations
@@ -46,10 +46,14 @@ def relay(source: RawIOBase, uri: str) -> None:
         with av.open(uri, "w", format=name, options=_OPTIONS[name]) as writer:
             stream = writer.add_stream_from_template(video, opaque=True)
             stream.time_base = video.time_base
+            said = False
             for packet in reader.demux(video):
                 if packet.size:
                     packet.stream = stream
                     writer.mux_one(packet)
+                    if not said:
+                        said = True
+                        print("connected", flush=True)  # noqa: T201 - the parent waits for it
 
 
 def main() -> int:

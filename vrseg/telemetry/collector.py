@@ -8,6 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from vrseg.pipeline.observer import STREAM_STATES
+from vrseg.stage import OUTPUT_STATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,11 +48,17 @@ class PipelineCollector(Collector):
             "Frames that came in and neither ended nor are under way; 0, or frames leak.",
             labels=["stream"],
         )
+        output = GaugeMetricFamily(
+            "vrseg_output_state", "1 for the state an output is in.", labels=["stream", "output", "state"]
+        )
         for stream, record in self._recorder.streams.items():
             unaccounted.add_metric([stream], record.ledger.unaccounted)
             for name in STREAM_STATES:
                 state.add_metric([stream, name], float(record.state == name))
-        yield from (state, unaccounted)
+            for number, one in record.outputs.items():
+                for possible in OUTPUT_STATES:
+                    output.add_metric([stream, number, possible], float(one.state.state == possible))
+        yield from (state, unaccounted, output)
 
     def _stages(self) -> Iterator[Metric]:
         busy = GaugeMetricFamily("vrseg_stage_busy_ratio", "Share of the time a stage works.", labels=["stage"])

@@ -27,6 +27,12 @@ class Metrics:
             registry=registry,
         )
         self.failed = Counter("vrseg_frames_failed", "Frames lost to an error.", ["stream", "stage"], registry=registry)
+        self.output_dropped = Counter(
+            "vrseg_output_packets_dropped",
+            "Encoded packets that one output did not take; the frames may have reached others.",
+            ["stream", "output", "reason"],
+            registry=registry,
+        )
         self.decode_errors = Counter(
             "vrseg_decode_errors",
             "Units passed over, being damaged or before any key frame, and pictures of which parts are a guess.",
@@ -81,6 +87,7 @@ class Metrics:
             self.frames,
             self.dropped,
             self.failed,
+            self.output_dropped,
             self.decode_errors,
             self.deadline_misses,
             self.reconnects,

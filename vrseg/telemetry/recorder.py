@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vrseg.pipeline.channel import Channel
     from vrseg.pipeline.ledger import Ledger
     from vrseg.pipeline.observer import DecodeErrorReason, StageName, StreamState
+    from vrseg.stage import LastingOutput
     from vrseg.telemetry.metrics import Metrics
     from vrseg.telemetry.readings import Mark, Readings
 
@@ -57,6 +58,8 @@ class StreamRecord:
     reconnects: int = 0
     damaged_units: int = 0
     """What could not be decoded, and was passed over."""
+    outputs: dict[str, LastingOutput] = field(default_factory=dict)
+    """Encoded outputs of the present life, by their number in the configuration."""
 
 
 class Recorder:
@@ -130,7 +133,7 @@ class Recorder:
 
     def frame_dropped(self, stream: str, stage: StageName, reason: str) -> None:
         self._metrics.dropped.labels(stream, stage, reason).inc()
-        if reason != "stopped":
+        if reason != "stopped" and stage != "sink":  # why no output took it was said when that began
             self._log.warning("frames dropped", stream=stream, stage=stage, reason=reason)
 
     def frame_failed(self, stream: str, stage: StageName) -> None:
@@ -180,6 +183,25 @@ class Recorder:
         if reason == "undecodable":
             self.streams[stream].damaged_units += count
         self._log.warning("damaged video", stream=stream, stage="decode", reason=reason, units=count)
+
+    def output_added(self, stream: str, output: LastingOutput) -> None:
+        self.streams[stream].outputs[output.name] = output
+
+    def output_removed(self, stream: str, output: LastingOutput) -> None:
+        outputs = self.streams[stream].outputs if stream in self.streams else {}
+        if outputs.get(output.name) is output:  # and not yet the next life's
+            del outputs[output.name]
+
+    def output_changed(self, stream: str, output: LastingOutput) -> None:
+        state = output.state
+        if state.state == "starting":
+            return
+        say = self._log.info if state.state == "up" else self._log.warning
+        reason = {"reason": state.reason, "detail": state.detail} if state.reason else {}
+        say(f"output {output.name} {state.state}", stream=stream, kind=output.kind, **reason)
+
+    def packets_dropped(self, stream: str, output: str, reason: str, count: int) -> None:
+        self._metrics.output_dropped.labels(stream, output, reason).inc(count)
 
 
 def _nobody_listens(_stream: str, _state: StreamState, _detail: str) -> None:

@@ -9,6 +9,7 @@ from vrseg.telemetry.bottleneck import find_bottleneck
 from vrseg.telemetry.readings import quantiles
 
 if TYPE_CHECKING:
+    from vrseg.stage import LastingOutput
     from vrseg.telemetry.readings import Quantiles, Readings, StageReading
     from vrseg.telemetry.recorder import Recorder, StreamRecord
 
@@ -80,4 +81,18 @@ def stream_row(name: str, record: StreamRecord) -> dict[str, Any]:
         "reconnects": record.reconnects,
         "damaged_units": record.damaged_units,
         "history": [asdict(change) for change in record.history],
+        "outputs": [_output_row(output) for _, output in sorted(record.outputs.items())],
+    }
+
+
+def _output_row(output: LastingOutput) -> dict[str, Any]:
+    state = output.state
+    return {
+        "output": int(output.name),
+        "kind": output.kind,
+        "state": state.state,
+        "reason": state.reason,
+        "detail": state.detail,
+        "since": round(state.since_s, 3),
+        "packets_dropped": dict(output.dropped),
     }

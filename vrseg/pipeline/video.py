@@ -1,0 +1,183 @@
+"""An encoder and the sinks of its packets, on one thread."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from vrseg.stage import KeyFrameOnDemand, LastingOutput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from fractions import Fraction
+    from typing import Never
+
+    from vrseg.frame import EncodedPacket, Frame
+    from vrseg.pipeline.observer import Observer
+    from vrseg.pipeline.outputs import OutputStages
+    from vrseg.pipeline.worker import Worker
+    from vrseg.stage import Absence, OutputState, StandIn, VideoSink
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What became of a frame at one writer."""
+
+    handed_s: float
+    """Monotonic time at which the sinks were given it, or recorded it."""
+    lost: str = ""
+    """Why no sink took it; empty when one did."""
+
+
+class Video:
+    """An encoder and its sinks, open, on one thread.
+
+    Packets go from hand to hand where they are made. A thread for each sink would cost a hop for each packet and gain
+    nothing: the next frame may not be encoded before the packets of this one are written anyway.
+    """
+
+    def __init__(self, stages: OutputStages, worker: Worker, observer: Observer, stream: str) -> None:
+        self._encode = stages.encode
+        self._stand_in = stages.stand_in
+        self._sinks = tuple(_Feed(sink, steady=sink in stages.steady) for sink in stages.sinks)
+        self._worker = worker
+        self._observer = observer
+        self._stream = stream
+        self._time_base: Fraction | None = None
+        """Of the encoder: that of its first frame."""
+        self._made_pts: set[int] = set()
+        """Of pictures that stand in and have not come out of the encoder yet."""
+        self._stood_in = False
+
+    @property
+    def bridges(self) -> bool:
+        """Somebody here wants to see a picture while the source gives none."""
+        return self._stand_in is not None and any(feed.steady for feed in self._sinks)
+
+    def join(self) -> None:
+        """Show the sinks to the observer."""
+        for feed in self._sinks:
+            if feed.lasting is not None:
+                self._observer.output_added(self._stream, feed.lasting)
+        self._tell()
+
+    def leave(self) -> None:
+        """Take them out of its sight."""
+        for feed in self._sinks:
+            if feed.lasting is not None:
+                self._observer.output_removed(self._stream, feed.lasting)
+
+    async def write(self, frame: Frame, waited_s: float) -> Written:
+        """Encode a frame and write its packets."""
+        started_s, handed_s, ended_s, lost = await self._worker.call(self._write_frame, frame)
+        self._observer.stage_done("encode", waited_s, handed_s - started_s)
+        self._observer.stage_done("sink", 0.0, ended_s - handed_s)
+        self._tell()
+        return Written(handed_s=handed_s, lost=lost)
+
+    async def bridge(self, absence: Absence) -> None:
+        """Write a picture that stands in for a frame, to those who want it."""
+        if self._stand_in is not None:
+            await self._worker.call(self._write_stand_in, self._stand_in, absence)
+            self._tell()
+
+    async def finish(self) -> None:
+        """Write the encoder's tail, then let the sinks commit."""
+        await self._worker.call(lambda: self._hand_out(self._encode.flush()))
+        for feed in self._sinks:
+            await self._worker.call(_exhaust, feed.sink.flush)
+        self._tell()
+
+    def _write_frame(self, frame: Frame) -> tuple[float, float, float, str]:
+        started_s = time.monotonic()
+        if self._time_base is None:
+            self._time_base = frame.time_base
+        # Who left out what stood in for frames can go on at a key frame only.
+        if self._stood_in or any(feed.take_key_wish() for feed in self._sinks):
+            self._stood_in = False
+            self._ask_for_key()
+        packets = list(self._encode.process(frame))
+        handed_s = time.monotonic()
+        lost = self._hand_out(packets)
+        return started_s, handed_s, time.monotonic(), lost
+
+    def _write_stand_in(self, stand_in: StandIn, absence: Absence) -> None:
+        if self._time_base is None:
+            return
+        self._stood_in = True
+        # Who comes back meanwhile need not wait for the source.
+        if any(feed.take_key_wish() for feed in self._sinks if feed.steady):
+            self._ask_for_key()
+        for frame in stand_in.process(absence):
+            self._made_pts.add(round(frame.pts * frame.time_base / self._time_base))
+            self._hand_out(self._encode.process(frame))
+
+    def _ask_for_key(self) -> None:
+        if isinstance(self._encode, KeyFrameOnDemand):
+            self._encode.request_key_frame()
+
+    def _hand_out(self, packets: Iterable[EncodedPacket]) -> str:
+        """Give packets to all sinks; return why none took the last of them, or nothing if one did."""
+        lost = ""
+        for packet in packets:
+            made = packet.pts in self._made_pts
+            self._made_pts.discard(packet.pts)
+            answers = [feed.give(packet, made=made) for feed in self._sinks]
+            lost = "" if "" in answers or not answers else answers[0]
+        return lost
+
+    def _tell(self) -> None:
+        for feed in self._sinks:
+            feed.tell(self._observer, self._stream)
+
+
+class _Feed:
+    """A sink, and what has been told of it."""
+
+    def __init__(self, sink: VideoSink, *, steady: bool) -> None:
+        self.sink = sink
+        self.steady = steady
+        self.lasting = sink if isinstance(sink, LastingOutput) else None
+        self._skipped = False
+        """It must go on at a key frame: what came before was not given to it."""
+        self._told_state: OutputState | None = None
+        self._told_drops: Counter[str] = Counter()
+
+    def take_key_wish(self) -> bool:
+        return self.lasting is not None and self.lasting.take_key_wish()
+
+    def give(self, packet: EncodedPacket, *, made: bool) -> str:
+        """Hand a packet over, unless it is not for this sink; return why it was not taken, or nothing if it was."""
+        if made and not self.steady:
+            self._skipped = True
+            return ""
+        if self._skipped and not packet.key:
+            return ""
+        self._skipped = False
+        before = self.lasting.dropped.copy() if self.lasting is not None else None
+        _exhaust(partial(self.sink.process, packet))
+        if self.lasting is None or before is None or self.lasting.dropped == before:
+            return ""
+        return next(iter(self.lasting.dropped - before))
+
+    def tell(self, observer: Observer, stream: str) -> None:
+        output = self.lasting
+        if output is None:
+            return
+        if output.state is not self._told_state:
+            before, self._told_state = self._told_state, output.state
+            if before is None or (before.state, before.reason) != (output.state.state, output.state.reason):
+                observer.output_changed(stream, output)
+        dropped = output.dropped.copy()
+        for reason, count in (dropped - self._told_drops).items():
+            observer.packets_dropped(stream, output.name, reason, count)
+        self._told_drops = dropped
+
+
+def _exhaust(work: Callable[[], Iterable[Never]]) -> None:
+    """Run a sink's work to its end; it gives nothing out."""
+    for _ in work():
+        pass
