@@ -20,6 +20,7 @@ pytest_plugins = [
     "plugins.late_gpu",
     "plugins.fake_nvenc",  # uses the one before
     "plugins.media_servers",
+    "plugins.broker",  # uses the one before
     "plugins.nvdec_on_cpu",
     "plugins.onnx_on_cpu",
 ]

@@ -15,7 +15,8 @@ from plugins.scores import in_16_bits
 from vrseg.errors import ConfigError, MediaError
 from vrseg.frame import Detections, Segmentation
 from vrseg.postprocess.class_map import class_map
-from vrseg.sink.results import JsonLinesSink
+from vrseg.sink.line_file import Rotation
+from vrseg.sink.results import JsonLinesSink, ResultRecords
 from vrseg.sink.rle import mask_of, run_lengths
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def half_person() -> Segmentation:
 
 
 def line_of(path: Path, frame: Frame, **settings: Any) -> dict[str, Any]:
-    sink = JsonLinesSink(path, **settings)
+    sink = JsonLinesSink(path, ResultRecords(**settings))
     sink.open()
     sink.process(frame)
     sink.flush()
@@ -60,6 +61,18 @@ def test_boxes_are_written_with_class_name_score_and_edges(tmp_path: Path) -> No
         "time_s": 0.066667,
         "boxes": [{"class": 1, "name": "dog", "score": 0.875, "box": [1.0, 2.0, 30.2, 40.0]}],
     }
+
+
+def test_boxes_have_the_identity_that_is_known_of_them(tmp_path: Path) -> None:
+    boxes = Detections(
+        boxes_xyxy=np.array([[1, 2, 30, 40], [5, 6, 7, 8]], np.float32),
+        scores=np.array([0.9, 0.8], np.float32),
+        class_ids=np.array([0, 0]),
+        track_ids=np.array([7, 0]),
+    )
+    known, unknown = line_of(tmp_path / "r.jsonl", frame_with(boxes))["boxes"]
+    assert known["id"] == 7
+    assert "id" not in unknown
 
 
 def test_areas_are_shares_of_the_frame_without_background(tmp_path: Path) -> None:
@@ -101,7 +114,7 @@ def test_run_lengths_go_down_the_columns_and_begin_outside() -> None:
 
 def test_a_job_shows_its_results_only_when_they_are_whole(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
-    sink = JsonLinesSink(path, whole=True)
+    sink = JsonLinesSink(path, ResultRecords(), whole=True)
     sink.open()
     for frame in frames_at(every(3)):
         sink.process(frame)
@@ -112,7 +125,7 @@ def test_a_job_shows_its_results_only_when_they_are_whole(tmp_path: Path) -> Non
 
 
 def test_a_job_that_fails_leaves_no_results(tmp_path: Path) -> None:
-    sink = JsonLinesSink(tmp_path / "r.jsonl", whole=True)
+    sink = JsonLinesSink(tmp_path / "r.jsonl", ResultRecords(), whole=True)
     sink.open()
     sink.process(frame_with(None))
     sink.close()
@@ -121,7 +134,7 @@ def test_a_job_that_fails_leaves_no_results(tmp_path: Path) -> None:
 
 
 def test_a_job_without_a_frame_leaves_no_results(tmp_path: Path) -> None:
-    sink = JsonLinesSink(tmp_path / "r.jsonl", whole=True)
+    sink = JsonLinesSink(tmp_path / "r.jsonl", ResultRecords(), whole=True)
     sink.open()
     sink.flush()
     sink.close()
@@ -131,7 +144,7 @@ def test_a_job_without_a_frame_leaves_no_results(tmp_path: Path) -> None:
 def test_a_daemon_appends_and_readers_see_lines_soon(tmp_path: Path) -> None:
     path = tmp_path / "new" / "r.jsonl"
     for _ in range(2):
-        sink = JsonLinesSink(path)
+        sink = JsonLinesSink(path, ResultRecords())
         sink.open()
         sink.process(frame_with(None))
         assert path.read_text().endswith("\n"), "the first line is flushed at once"
@@ -141,7 +154,7 @@ def test_a_daemon_appends_and_readers_see_lines_soon(tmp_path: Path) -> None:
 
 
 def test_results_can_go_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
-    sink = JsonLinesSink(None)
+    sink = JsonLinesSink(None, ResultRecords())
     sink.open()
     sink.process(frame_with(None))
     sink.flush()
@@ -153,7 +166,7 @@ def test_results_can_go_to_standard_output(capsys: pytest.CaptureFixture[str]) -
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     path.symlink_to("/dev/full")
-    sink = JsonLinesSink(path)
+    sink = JsonLinesSink(path, ResultRecords())
     sink.open()
     with pytest.raises(MediaError, match="the disk is full"):
         sink.process(frame_with(None))
@@ -163,4 +176,30 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
 def test_an_unwritable_folder_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="a part of the path is no folder"):
-        JsonLinesSink(tmp_path / "file" / "r.jsonl", whole=True).open()
+        JsonLinesSink(tmp_path / "file" / "r.jsonl", ResultRecords(), whole=True).open()
+
+
+def test_a_file_of_results_starts_anew_when_it_is_large_and_keeps_a_few_old_ones(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    sink = JsonLinesSink(path, ResultRecords(), rotation=Rotation(max_bytes=250, backups=2))
+    sink.open()
+    for frame in frames_at(every(20)):
+        sink.process(frame)
+    sink.flush()
+    sink.close()
+    files = [tmp_path / name for name in ("r.jsonl.2", "r.jsonl.1", "r.jsonl")]
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+    assert all(file.stat().st_size <= 250 for file in files)
+    numbers = [json.loads(line)["frame"] for file in files for line in file.read_text().splitlines()]
+    assert numbers == list(range(20 - len(numbers), 20)), "whole lines, in order, up to the last"
+
+
+def test_a_file_that_was_large_before_is_not_made_larger(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_text("x" * 300 + "\n")
+    sink = JsonLinesSink(path, ResultRecords(), rotation=Rotation(max_bytes=250, backups=1))
+    sink.open()
+    sink.process(frame_with(None))
+    sink.close()
+    assert path.with_name("r.jsonl.1").read_text().startswith("xxx")
+    assert json.loads(path.read_text())["frame"] == 7

@@ -111,13 +111,13 @@ class Spool:
         """Forget letters that were delivered. Those that were dropped meanwhile do not matter."""
         base = self._opened()
         with _transaction(base):
-            gone = [
-                base.execute("DELETE FROM letters WHERE id = ?", (letter.number,)).rowcount * len(letter.body)
+            there = [
+                letter
                 for letter in letters
+                if base.execute("DELETE FROM letters WHERE id = ?", (letter.number,)).rowcount
             ]
-        there = sum(size > 0 for size in gone)
-        self._count -= there
-        self._bytes -= sum(gone) + there * _OVERHEAD_BYTES
+        self._count -= len(there)
+        self._bytes -= sum(len(letter.body) + _OVERHEAD_BYTES for letter in there)
 
     def told_of_dropped(self, count: int) -> None:
         """Take note that somebody knows of so many dropped letters."""

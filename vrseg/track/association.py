@@ -21,18 +21,18 @@ def overlap(first: F64, second: F64, margin: F64) -> F64:
     """Intersection over union of boxes that are larger than life.
 
     What is not seen for a while, or seldom, may be farther than its own width from where it is thought to be. So boxes
-    are compared with a margin that grows with that time: Yang et al., "Hard to Track Objects with Irregular Motions and
+    are compared with a margin that grows with that doubt, as in Yang et al., "Hard to Track Objects with Irregular Motions and
     Similar Appearances? Make It Easier by Buffering the Matching Space" (2023).
 
     Args:
         first: (N, 4) centre x, centre y, width, height.
         second: (M, 4), the same.
-        margin: (N,): on each side, in shares of each box's width and height.
+        margin: (N, 2): on each side, in shares of each box's width and height.
 
     Returns:
         (N, M): 0 to 1.
     """
-    grown = (1 + 2 * margin)[:, None, None]
+    grown = (1 + 2 * margin)[:, None, :]
     half_first = first[:, None, 2:] / 2 * grown
     half_second = second[None, :, 2:] / 2 * grown
     centre_first, centre_second = first[:, None, :2], second[None, :, :2]

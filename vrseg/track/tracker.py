@@ -35,9 +35,9 @@ _JUST_NOW_S = 0.3
 _LEAST_HIGH = 0.2
 _LEAST_LOW = 0.4
 _LEAST_UNSURE = 0.25
-# Margin around boxes, in shares of their size, for each second that an object was not seen; and at most.
-_MARGIN_PER_S = 0.2
-_LARGEST_MARGIN = 0.4
+# Margin around boxes, in standard deviations of where an object may be; and at most, in shares of its size.
+_MARGIN_DEVIATIONS = 1.0
+_LARGEST_MARGIN = 0.5
 
 
 def _no_ids() -> I64:
@@ -121,15 +121,20 @@ def _associated(tracks: Tracks, boxes: F64, scores: F64, class_ids: I64) -> I64:
     if not len(tracks) or not len(boxes):
         return track_of
     gap_s = tracks.time_s - tracks.seen_s
-    likeness = overlap(tracks.motion.position, boxes, np.minimum(_MARGIN_PER_S * gap_s, _LARGEST_MARGIN))
-    likeness[tracks.class_ids[:, None] != class_ids] = 0
+    places, other_class = tracks.motion.position, tracks.class_ids[:, None] != class_ids
+    doubt = np.sqrt(tracks.motion.position_variance[:, :2]) / places[:, 2:]
+    near = overlap(places, boxes, np.zeros_like(doubt))
+    far = overlap(places, boxes, np.minimum(_MARGIN_DEVIATIONS * doubt, _LARGEST_MARGIN))
+    near[other_class] = far[other_class] = 0
     sure, high, recent = tracks.ids > 0, scores >= _HIGH_SCORE, gap_s <= _JUST_NOW_S
     free = np.ones(len(tracks), bool)
     anybody = np.ones(len(boxes), bool)
-    for objects, sightings, least in (
-        (sure, high, _LEAST_HIGH),
-        (sure & recent, ~high, _LEAST_LOW),
-        (~sure, anybody, _LEAST_UNSURE),
+    for objects, sightings, likeness, least in (
+        (sure, high, near, _LEAST_HIGH),
+        (sure & recent, ~high, near, _LEAST_LOW),
+        (~sure, anybody, near, _LEAST_UNSURE),
+        (sure, high, far, _LEAST_HIGH),
+        (~sure, anybody, far, _LEAST_UNSURE),
     ):
         allowed = (objects & free)[:, None] & (sightings & (track_of < 0))
         rows, columns = best_pairs(np.where(allowed, likeness, 0), least)

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vrseg.sink.spool import Spool
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def opened(path: Path | None, limit_bytes: int = 10_000) -> Spool:
+    spool = Spool(path, limit_bytes)
+    spool.open()
+    return spool
+
+
+def bodies_of(spool: Spool, count: int = 1000) -> list[bytes]:
+    return [letter.body for letter in spool.oldest(count)]
+
+
+def test_letters_come_out_in_the_order_in_which_they_were_put_in(tmp_path: Path) -> None:
+    spool = opened(tmp_path / "spool" / "door.sqlite")
+    spool.add([b"1", b"2"])
+    spool.add([b"3"])
+    assert bodies_of(spool, 2) == [b"1", b"2"]
+    spool.remove(spool.oldest(2))
+    assert bodies_of(spool) == [b"3"]
+    assert len(spool) == 1
+    spool.close()
+    spool.close()
+
+
+def test_letters_are_there_after_a_restart_and_only_for_their_owner(tmp_path: Path) -> None:
+    path = tmp_path / "spool" / "door.sqlite"
+    spool = opened(path)
+    spool.add([b"1", b"2"])
+    spool.topics = frozenset({"a/b"})
+    spool.close()
+    spool = opened(path)
+    assert bodies_of(spool) == [b"1", b"2"]
+    assert spool.topics == {"a/b"}
+    assert path.parent.stat().st_mode & 0o077 == 0
+    spool.close()
+
+
+def test_beyond_the_limit_the_oldest_are_dropped_and_counted_even_over_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "door.sqlite"
+    spool = opened(path, limit_bytes=1000)
+    dropped = sum(spool.add([b"%03d" % number + b"x" * 97]) for number in range(20))
+    assert [body[:3] for body in bodies_of(spool)] == [b"%03d" % number for number in range(dropped, 20)]
+    assert spool.dropped == dropped == 20 - 1000 // 148
+    spool.close()
+    spool = opened(path, limit_bytes=1000)
+    assert spool.dropped == dropped
+    spool.told_of_dropped(dropped)
+    assert spool.dropped == 0
+    spool.close()
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.one_of(st.lists(st.binary(max_size=60), max_size=5), st.integers(0, 4)), max_size=20),
+    st.integers(0, 1500),
+)
+def test_a_spool_is_a_bounded_queue(actions: list[list[bytes] | int], limit_bytes: int) -> None:
+    spool = opened(None, limit_bytes)
+    expected: list[bytes] = []
+    dropped = 0
+    for action in actions:
+        if isinstance(action, int):
+            spool.remove(spool.oldest(action))
+            del expected[:action]
+        else:
+            spool.add(action)
+            expected += action
+            while sum(len(body) + 48 for body in expected) > limit_bytes:
+                del expected[0]
+                dropped += 1
+        assert bodies_of(spool) == expected
+        assert (len(spool), spool.dropped) == (len(expected), dropped)
+    spool.close()
+
+
+def test_the_file_does_not_grow_beyond_what_it_may_hold(tmp_path: Path) -> None:
+    spool = opened(tmp_path / "door.sqlite", limit_bytes=500_000)
+    for _ in range(300):
+        spool.add([b"x" * 300] * 50)
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 6_000_000  # the log of changes is 4 MB of that
+    spool.close()
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 1_000_000
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+from vrseg.sink.spool import Spool
+spool = Spool(Path(sys.argv[1]), 10_000_000)
+spool.open()
+for number in range(1_000_000):
+    spool.add([b"%d" % number])
+    print(number, flush=True)
+"""
+
+
+def test_what_was_taken_survives_sigkill(tmp_path: Path) -> None:
+    path = tmp_path / "door.sqlite"
+    with subprocess.Popen([sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        for _ in range(200):
+            taken = int(writer.stdout.readline())
+        os.kill(writer.pid, signal.SIGKILL)
+        taken = max([taken, *map(int, writer.stdout.read().split("\n")[:-1])])
+    spool = opened(path)
+    found = [int(body) for body in bodies_of(spool, 1_000_000)]
+    assert found[: taken + 1] == list(range(taken + 1))
+    assert found == list(range(len(found)))
+    spool.close()
+
+
+def test_a_file_that_is_no_spool_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "door.sqlite"
+    path.write_text("this is not a database, but it is long enough to be looked at" * 20)
+    with pytest.raises(Exception, match="not a database"):
+        opened(path)
