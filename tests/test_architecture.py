@@ -37,6 +37,7 @@ COMPOSITION = {
     "bench",
     "doctor",
     "signals",
+    "viewing",
     "server",
     "notify",
     "plan",

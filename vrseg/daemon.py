@@ -16,7 +16,10 @@ from vrseg.running import Running, models_at_work
 from vrseg.server.app import serve_http
 from vrseg.server.control import Control, control_routes
 from vrseg.server.health import Health
+from vrseg.server.live import live_routes
 from vrseg.server.openapi import with_document
+from vrseg.server.pages import page_routes
+from vrseg.server.preview import preview_routes
 from vrseg.server.site import Site, site_routes
 from vrseg.signals import drain_on_signals
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import structlog
+    from aiohttp.web import RouteDef
 
     from vrseg.errors import VrsegError
     from vrseg.plan import Plan
@@ -65,7 +69,10 @@ async def run_daemon(
     fleet = Fleet(running)
     reloads = Reloads(running, fleet, file.read) if file is not None else None
     with drain_on_signals(running.stop, lambda: running.plan.config.drain_timeout, log), _on_hangup(reloads):
-        async with serve_http(_routes(running, fleet, reloads), plan.config.server, plan.base_dir) as address:
+        async with (
+            running.views.at_work(),
+            serve_http(_routes(running, fleet, reloads), plan.config.server, plan.base_dir) as address,
+        ):
             on_listening(address, running)
             async with (
                 service_manager(_watched(running), log) as manager,
@@ -91,11 +98,11 @@ def _watched(running: Running) -> Watched:
         config=lambda: running.plan.config,
         not_ready=running.not_ready,
         stop=running.stop,
-        gpu=running.plan.backend.gpu,
+        ill=Health(running.plan.backend.gpu).ill,
     )
 
 
-def _routes(running: Running, fleet: Fleet, reloads: Reloads | None) -> list[Route]:
+def _routes(running: Running, fleet: Fleet, reloads: Reloads | None) -> list[Route | RouteDef]:
     site = Site(
         registry=running.registry,
         recorder=running.recorder,
@@ -104,7 +111,13 @@ def _routes(running: Running, fleet: Fleet, reloads: Reloads | None) -> list[Rou
         config=lambda: redacted(running.plan.config),
         device=running.plan.backend.device,
     )
-    return with_document([*site_routes(site), *control_routes(Control(running, fleet, reloads))])
+    described = (
+        site_routes(site),
+        control_routes(Control(running, fleet, reloads)),
+        preview_routes(running.views),
+        live_routes(running.views),
+    )
+    return [*page_routes(), *with_document([route for table in described for route in table])]
 
 
 @contextmanager

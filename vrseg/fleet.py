@@ -149,6 +149,7 @@ class Fleet:
         """Leave no trace of a stream that has stopped."""
         del self.members[member.name]
         self._running.recorder.remove_stream(member.name)
+        self._running.views.remove(member.name)
 
     async def halt(self, members: Iterable[Member], timeout_s: float) -> None:
         """Let streams drain; what has not after `timeout_s` is cancelled."""

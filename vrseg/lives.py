@@ -55,11 +55,19 @@ async def keep_stream(running: Running, name: str, ledger: Ledger, stop: asyncio
 def _stages(running: Running, plan: Plan, name: str) -> StreamStages:
     section = plan.config.streams[name]
     spec = plan.specs[section.model] if section.model else None
+    view = running.views.of(name, section, spec)
     configured = stream_stages(
-        name, section, spec, plan.backend, plan.base_dir, live=plan.live[name], niceness=plan.niceness
+        name,
+        section,
+        spec,
+        plan.backend,
+        plan.base_dir,
+        live=plan.live[name],
+        niceness=plan.niceness,
+        watcher=view.live_sink(),
     )
     results = running.watches.results(name, section, spec)
-    return replace(configured, results=results + running.extra_results.get(name, ()))
+    return replace(configured, results=results + running.extra_results.get(name, ()), taps=view.taps)
 
 
 async def _one_life(

@@ -19,6 +19,7 @@ from vrseg.telemetry.gpu import GpuCollector
 from vrseg.telemetry.metrics import Metrics
 from vrseg.telemetry.recorder import SAMPLE_INTERVAL_S, Recorder
 from vrseg.version import __version__
+from vrseg.viewing.views import Views
 from vrseg.watching import Watches, WatchesCollector
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Running:
         """Those that are loaded, by name."""
         self.registry.register(PipelineCollector(self.recorder))
         self.watches = Watches(log, plan.base_dir)
+        self.views = Views(plan.backend)
+        """For those who look in."""
         self.recorder.on_stream_state = self.watches.stream_state
         self.registry.register(WatchesCollector(self.watches))
         self.gpu_sampler = self._watch_gpu(plan.backend.gpu)

@@ -11,6 +11,7 @@ from aiohttp import web
 from vrseg.config.rules import is_loopback
 from vrseg.errors import ConfigError
 from vrseg.server.guard import guards
+from vrseg.server.pages import CONTENT_SECURITY_POLICY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -25,9 +26,8 @@ SHUTDOWN_TIMEOUT_S = 1.0
 IDLE_TIMEOUT_S = 20.0
 HIGHEST_PORT = 65535
 
-# What a page of ours may load: itself.
 _SECURITY = {
-    "Content-Security-Policy": "default-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'",
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from vrseg.config.rules import is_loopback
+from vrseg.server.pages import is_page
 from vrseg.server.problems import errors_as_json
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _limit(buckets: Buckets) -> Any:
 def _authorise(token: str | None, buckets: Buckets) -> Any:
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if token is not None and request.path not in OPEN_PATHS:
+        if token is not None and request.path not in OPEN_PATHS and not is_page(request.path):
             given = request.headers.get("Authorization", "")
             if not hmac.compare_digest(given.encode(errors="surrogateescape"), f"Bearer {token}".encode()):
                 _pay(buckets, request, WRONG_TOKEN_COSTS)

@@ -26,6 +26,7 @@ _MEANING = {
     200: "Done.",
     201: "Made.",
     202: "Begun; look at the stream for what becomes of it.",
+    400: "A parameter cannot be read.",
     401: "A bearer token is needed.",
     403: "Not allowed.",
     404: "No stream has this name.",

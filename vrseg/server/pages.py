@@ -35,7 +35,7 @@ def page_routes() -> list[web.RouteDef]:
     async def file(request: web.Request) -> web.Response:
         name = request.match_info["name"]
         if name not in _files():
-            raise web.HTTPNotFound(text=f"no file {name!r}\n")
+            raise web.HTTPNotFound(text=f"no file {name!r}")
         return _answer(name)
 
     return [web.get("/", index), web.get("/page/{name}", file)]

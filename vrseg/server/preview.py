@@ -14,8 +14,8 @@ from vrseg.server.route import Parameter, Route
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from vrseg.server.feed import Feed, Picture
-    from vrseg.server.views import Views
+    from vrseg.viewing.feed import Feed, Picture
+    from vrseg.viewing.views import Views
 
 MOST_VIEWERS = 32
 """Requests for pictures under way at once, of all streams."""
@@ -36,24 +36,24 @@ _PARAMETERS = (
 )
 
 
-def preview_routes(views: Callable[[], Views]) -> list[Route]:
+def preview_routes(views: Views) -> list[Route]:
     """Return the routes of all pictures."""
     door = _Door(MOST_VIEWERS)
 
     async def still(request: web.Request) -> web.Response:
-        picture = await _one(_feed(views(), request), door)
+        picture = await _one(_feed(views, request), door)
         return web.Response(body=picture.jpeg, content_type="image/jpeg", headers=_told(picture))
 
     async def results(request: web.Request) -> web.Response:
-        picture = await _one(_feed(views(), request), door)
+        picture = await _one(_feed(views, request), door)
         return web.json_response({"found": picture.found, "taken": picture.taken})
 
     async def moving(request: web.Request) -> web.StreamResponse:
-        name, feed = request.match_info["stream"], _feed(views(), request)
+        name, feed = request.match_info["stream"], _feed(views, request)
 
         def is_shown() -> bool:
             """The stream is there, and no other that got its name."""
-            view = views().by_stream.get(name)
+            view = views.by_stream.get(name)
             return view is not None and feed in {view.input, view.output}
 
         return await _moving(request, feed, door, is_shown)
@@ -86,7 +86,7 @@ class _Door:
     def entered(self) -> Iterator[None]:
         if self._free == 0:
             raise web.HTTPServiceUnavailable(
-                text=f"{MOST_VIEWERS} viewers are watching, which is all there is room for: try again later\n",
+                text=f"{MOST_VIEWERS} viewers are watching, which is all there is room for: try again later",
                 headers={"Retry-After": "10"},
             )
         self._free -= 1
@@ -100,9 +100,9 @@ def _feed(views: Views, request: web.Request) -> Feed:
     name, side = request.match_info["stream"], request.query.get("side", "output")
     view = views.by_stream.get(name)
     if view is None:
-        raise web.HTTPNotFound(text=f"no stream {name!r}\n")
+        raise web.HTTPNotFound(text=f"no stream {name!r}")
     if side not in {"input", "output"}:
-        raise web.HTTPBadRequest(text=f"side={side}: choose input or output\n")
+        raise web.HTTPBadRequest(text=f"side={side}: choose input or output")
     return view.input if side == "input" else view.output
 
 
@@ -111,7 +111,7 @@ async def _one(feed: Feed, door: _Door) -> Picture:
         picture = await feed.next(0, PATIENCE_S)
     if picture is None:
         raise web.HTTPServiceUnavailable(
-            text="no picture came: see the stream's state in /api/v1/status\n", headers={"Retry-After": "5"}
+            text="no picture came: see the stream's state in /api/v1/status", headers={"Retry-After": "5"}
         )
     return picture
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -73,7 +72,6 @@ def site_routes(site: Site) -> list[Route]:
         return web.json_response(site.config())
 
     return [
-        Route(method="GET", path="/", handler=_page, summary="A page for people.", answers={200: "text/html"}),
         Route(
             method="GET",
             path="/metrics",
@@ -117,8 +115,3 @@ def site_routes(site: Site) -> list[Route]:
             answers={200: Config},
         ),
     ]
-
-
-async def _page(_request: web.Request) -> web.Response:
-    text = resources.files("vrseg.server").joinpath("page.html").read_text(encoding="utf-8")
-    return web.Response(text=text, content_type="text/html")

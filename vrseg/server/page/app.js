@@ -104,6 +104,7 @@ function tell(text) {
 }
 
 async function ask() {
+  if (byId("token-dialog").open) return;
   try {
     status = await (await request("/api/v1/status", { signal: AbortSignal.timeout(5000) })).json();
     if (lostAt) {

@@ -12,13 +12,13 @@ from plugins.encoded import every, frames_at
 from vrseg.errors import MediaError
 from vrseg.pipeline.tap import Tap
 from vrseg.pipeline.worker import Worker
-from vrseg.server.feed import MOST_PER_S, Feed
+from vrseg.viewing.feed import MOST_PER_S, Feed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from vrseg.frame import Frame
-    from vrseg.server.found import Found
+    from vrseg.viewing.found import Found
 
 FRAME = frames_at(every(1))[0]
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from vrseg.frame import Frame
     from vrseg.pipeline.tap import Tap
     from vrseg.pipeline.worker import Worker
-    from vrseg.server.found import Found
     from vrseg.stage import Stage
+    from vrseg.viewing.found import Found
 
 _log = structlog.get_logger(__name__)
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from vrseg.assembly import render_stage
 from vrseg.pipeline.tap import Taps
 from vrseg.pipeline.worker import Worker
-from vrseg.server.broadcast import Broadcast
-from vrseg.server.feed import Feed
-from vrseg.server.found import found_in
 from vrseg.sink.live import LiveSink
+from vrseg.viewing.broadcast import Broadcast
+from vrseg.viewing.feed import Feed
+from vrseg.viewing.found import found_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import av
 from plugins.encoded import TICKS, encoded, every, frames_at
 
-import vrseg.server.broadcast as module
+import vrseg.viewing.broadcast as module
 from vrseg.encode.settings import EncodeSettings
-from vrseg.server.broadcast import SEGMENTS_KEPT, Broadcast
 from vrseg.sink.live import LiveSink
+from vrseg.viewing.broadcast import SEGMENTS_KEPT, Broadcast
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
