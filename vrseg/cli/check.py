@@ -87,6 +87,7 @@ def _stream_rows(stream: ResolvedStream) -> list[Row]:
     ]
     rows += [("output", _output(output)) for output in stream.outputs]
     rows += [("results", "standard output" if uri == "-" else uri) for uri in stream.results]
+    rows += [("watch", note) for note in stream.watched]
     return rows
 
 

@@ -12,7 +12,7 @@ from vrseg.address import local_path, redact, scheme_of
 from vrseg.assembly import encode_settings, is_live, queue_rule
 from vrseg.backend.choose import choose_backend
 from vrseg.config.quantity import format_duration
-from vrseg.config.rules_results import watch_warnings
+from vrseg.config.rules_results import watch_notes, watch_warnings
 from vrseg.errors import ConfigError, VrsegError
 from vrseg.models.licence import licence_warning
 from vrseg.models.load import load_spec
@@ -80,6 +80,8 @@ class ResolvedStream:
     view: str
     outputs: tuple[ResolvedOutput, ...]
     results: tuple[str, ...]
+    watched: tuple[str, ...]
+    """What its zones and lines mean."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +113,7 @@ def resolve(config: Config, base_dir: Path) -> Resolved:
             specs[name] = _spec(name, model, base_dir, backend)
     for name, stream in config.streams.items():
         with _kept(errors):
-            streams.append(_stream(name, stream, backend))
+            streams.append(_stream(name, stream, specs.get(stream.model or ""), backend))
     if errors:
         raise type(errors[0])("\n".join(str(error) for error in errors))
     return Resolved(
@@ -161,7 +163,7 @@ def _model(spec: ModelSpec, model: Model, backend: Backend) -> ResolvedModel:
     )
 
 
-def _stream(name: str, stream: Stream, backend: Backend) -> ResolvedStream:
+def _stream(name: str, stream: Stream, spec: ModelSpec | None, backend: Backend) -> ResolvedStream:
     live = is_live(stream)
     rule = queue_rule(stream, live=live)
     return ResolvedStream(
@@ -179,6 +181,7 @@ def _stream(name: str, stream: Stream, backend: Backend) -> ResolvedStream:
             for index, output in enumerate(stream.outputs)
         ),
         results=tuple(redact(results.uri) for results in stream.results),
+        watched=tuple(watch_notes(stream, spec.task)) if spec else (),
     )
 
 

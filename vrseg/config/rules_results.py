@@ -88,10 +88,22 @@ def watch_warnings(name: str, stream: Stream, task: str) -> Iterator[str]:
         yield (
             f"stream {name}: lines count boxes, and its model gives masks; nothing will cross {', '.join(stream.lines)}"
         )
-    if stream.zones:
-        yield f"stream {name}: its model gives masks: zones are occupied or free, and nobody in them is counted"
     if stream.track:
         yield f"stream {name}: `track` is for boxes, and its model gives masks; it does nothing"
+
+
+def watch_notes(stream: Stream, task: str) -> Iterator[str]:
+    """Say what each zone and line of a stream means with its model's `task`."""
+    for name, zone in stream.zones.items():
+        of_classes = f" of {', '.join(zone.classes)}" if zone.classes else ""
+        if task == "segment":
+            yield f"{name}: occupied where masks{of_classes} cover {zone.cover * 100:.3g} % of it"
+        else:
+            yield f"{name}: counts who{of_classes} stands in it"
+    if task != "segment":
+        for name, line in stream.lines.items():
+            of_classes = f" of {', '.join(line.classes)}" if line.classes else ""
+            yield f"{name}: counts who{of_classes} crosses it"
 
 
 def _scheme(results: ResultOutput) -> str:

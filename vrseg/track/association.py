@@ -21,8 +21,8 @@ def overlap(first: F64, second: F64, margin: F64) -> F64:
     """Intersection over union of boxes that are larger than life.
 
     What is not seen for a while, or seldom, may be farther than its own width from where it is thought to be. So boxes
-    are compared with a margin that grows with that doubt, as in Yang et al., "Hard to Track Objects with Irregular Motions and
-    Similar Appearances? Make It Easier by Buffering the Matching Space" (2023).
+    that found no partner as they are get a margin that grows with that doubt, as in Yang et al., "Hard to Track Objects
+    with Irregular Motions and Similar Appearances? Make It Easier by Buffering the Matching Space" (2023).
 
     Args:
         first: (N, 4) centre x, centre y, width, height.
