@@ -42,6 +42,7 @@ ENV PATH=/opt/vrseg/bin:$PATH \
     PYTHONFAULTHANDLER=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     VRSEG_CACHE=/var/cache/vrseg \
+    XDG_CACHE_HOME=/var/cache/vrseg \
     CUPY_CACHE_DIR=/var/cache/vrseg/cupy \
     CUDA_CACHE_PATH=/var/cache/vrseg/cuda
 # By number, so that Kubernetes sees that it is not root.

@@ -136,7 +136,8 @@ class Notifier:
         self._beaten_s = now_s - self.beat_s
         self._phase_began_s = now_s
         self._told_watchdog_s = now_s - watchdog_s
-        self._told_status_s = now_s - STATUS_INTERVAL_S
+        self._told_status_s = now_s
+        self._status_due = True
         self._answered_s = now_s
         self._heard = True
         self._pulses: Mapping[str, Pulse] = {}
@@ -177,9 +178,9 @@ class Notifier:
         if self.phase in {"loading", "reloading"} and now_s - self._phase_began_s < LOADING_LIMIT_S:
             self._send(f"EXTEND_TIMEOUT_USEC={round(EXTENSION_S * 1e6)}")
         self._judge(now_s, lag_s)
-        if now_s - self._told_status_s >= STATUS_INTERVAL_S:
+        if self._status_due or now_s - self._told_status_s >= STATUS_INTERVAL_S:
             self._send(f"STATUS={self._status(now_s - self._told_status_s)}")
-            self._told_status_s = now_s
+            self._told_status_s, self._status_due = now_s, False
         if self._watchdog_s and not self._complaints and now_s - self._told_watchdog_s >= self._watchdog_s / 2:
             self._told_watchdog_s = now_s if self._send("WATCHDOG=1") else self._told_watchdog_s
 
@@ -188,6 +189,7 @@ class Notifier:
             return
         self.phase = phase
         self._phase_began_s = self._clock()
+        self._status_due = True
         self._unsent.append(message)
         self._send_unsent()
 

@@ -98,7 +98,7 @@ def test_it_runs_as_nobody_special_and_writes_only_to_its_volumes() -> None:
     assert base["STOPSIGNAL"] == ["SIGTERM"]
     volumes = json.loads(base["VOLUME"][0])
     settings = dict(pair.split("=", 1) for line in base["ENV"] for pair in shlex.split(line))
-    for name in ("VRSEG_CACHE", "CUPY_CACHE_DIR", "CUDA_CACHE_PATH"):
+    for name in ("VRSEG_CACHE", "XDG_CACHE_HOME", "CUPY_CACHE_DIR", "CUDA_CACHE_PATH"):
         assert any(Path(settings[name]).is_relative_to(volume) for volume in volumes), name
     assert base["WORKDIR"][0] in volumes
 
