@@ -102,6 +102,10 @@ class Event:
 
 
 def _copy(target: int, source: int, size: int, kind: int, stream: int) -> None:
+    if kind == 1:  # from memory that is not pinned, which the driver has read when the call returns
+        held = ctypes.string_at(source, size)
+        Stream.by_address[stream].put(lambda: void(ctypes.memmove(target, held, size)))
+        return
     assert kind == 2
     Stream.by_address[stream].put(lambda: void(ctypes.memmove(target, source, size)))
 
@@ -120,6 +124,7 @@ def late_gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
     monkeypatch.setattr(Stream, "by_address", {})
     runtime = SimpleNamespace(
         memcpyAsync=_copy,
+        memcpyHostToDevice=1,
         memcpyDeviceToHost=2,
         memGetInfo=lambda: (8 << 30, 16 << 30),
         deviceGetPCIBusId=lambda index: f"0000:{0x18 + index:02X}:00.0",

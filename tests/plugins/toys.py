@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from vrseg.pipeline.channel import Channel, OnFull
     from vrseg.pipeline.observer import DecodeErrorReason, StageName, StreamState
-    from vrseg.stage import LastingOutput
+    from vrseg.stage import Absence, LastingOutput
 
 TIME_BASE = Fraction(1, 1000)
 FORMAT = EncodedFormat(codec="h264", width=2, height=2, time_base=TIME_BASE, frame_rate=Fraction(30))
@@ -203,6 +203,38 @@ class ToySink(StageThread):
     def flush(self) -> Iterable[Never]:
         self.check()
         self.flushed += 1
+        return ()
+
+
+class ToyStandIn(StageThread):
+    """Notes what was written on the pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def process(self, item: Absence, /) -> Iterable[Frame]:
+        self.check()
+        self.texts.append(item.text)
+        yield replace(item.last, pts=item.pts, duration=item.duration, truth="stand-in")
+
+    def flush(self) -> Iterable[Frame]:
+        return ()
+
+
+class ToyRecorder(StageThread):
+    """Keeps the frames whose results it got."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames: list[Frame] = []
+
+    def process(self, item: Frame, /) -> Iterable[Never]:
+        self.check()
+        self.frames.append(item)
+        return ()
+
+    def flush(self) -> Iterable[Never]:
         return ()
 
 
