@@ -27,9 +27,11 @@ START_TIMEOUT_S = 30.0
 class Daemon:
     """A running `vrseg run`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, file: Path) -> None:
         self.process = process
         self.log = log
+        self.file = file
+        """The configuration."""
         self.address = ""
 
     @property
@@ -46,6 +48,24 @@ class Daemon:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
+
+    def ask(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        """Send a request that changes something, as JSON; return status and answer."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(  # noqa: S310 -- http
+            self.address.rstrip("/") + path,
+            data=data,
+            method=method,
+            headers={"Content-Type": "application/json"} | (headers or {}),
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 -- as above
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.loads(error.read())
 
     def status(self) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(self.get("/api/v1/status")[1])
@@ -99,7 +119,7 @@ def start_daemon(tmp_path: Path) -> Iterator[StartDaemon]:
 
     def start(config: dict[str, Any], *, environment: dict[str, str] | None = None, wait: bool = True) -> Daemon:
         path = tmp_path / f"vrseg{len(daemons)}.yaml"
-        path.write_text(yaml.safe_dump({"server": {"listen": "127.0.0.1:0"}} | config), encoding="utf-8")
+        write_config(path, config)
         log = path.with_suffix(".log")
         with log.open("wb") as sink:
             process = subprocess.Popen(
@@ -108,7 +128,7 @@ def start_daemon(tmp_path: Path) -> Iterator[StartDaemon]:
                 stderr=sink,
                 env=os.environ | (environment or {}),
             )
-        daemon = Daemon(process, log)
+        daemon = Daemon(process, log, path)
         daemons.append(daemon)
         if wait:
             daemon.wait_for(lambda: _listening(daemon), START_TIMEOUT_S, "the port is open")
@@ -118,6 +138,11 @@ def start_daemon(tmp_path: Path) -> Iterator[StartDaemon]:
     for daemon in daemons:
         daemon.process.kill()
         daemon.process.wait()
+
+
+def write_config(path: Path, config: dict[str, Any]) -> None:
+    """Write a configuration whose port is a free one, unless it says otherwise."""
+    path.write_text(yaml.safe_dump({"server": {"listen": "127.0.0.1:0"}} | config), encoding="utf-8")
 
 
 def _listening(daemon: Daemon) -> bool:

@@ -67,9 +67,11 @@ class Control:
         config = self.running.plan.config
         if not config.server.allow:
             return refusal(403, "no stream may be added over HTTP: server.allow in the configuration lists no address")
-        new = read_stream(await _body(request), config)
+        new = read_stream(await _body(request))
+        # First of all: what follows may look at files that an address names.
         if forbidden := list(forbidden_addresses(new.stream, config.server.allow)):
             return refusal(403, "server.allow in the configuration does not list every address", tuple(forbidden))
+        check_stream(new, config)
         self.fleet.admit(new.id, new.stream)
         self.running.log.info("stream added over HTTP", stream=new.id, client=request.remote)
         location = {"Location": f"/api/v1/streams/{new.id}"}
@@ -201,8 +203,8 @@ def _drain_timeout_s(request: web.Request, config: Config) -> float:
     return timeout_s
 
 
-def read_stream(data: Any, config: Config) -> NewStream:
-    """Check a stream that came over HTTP as if it stood in the file, beside the streams that run.
+def read_stream(data: Any) -> NewStream:
+    """Read a stream that came over HTTP as if it stood in the file, but for variables.
 
     Raises:
         ConfigError: one finding for each mistake.
@@ -210,12 +212,19 @@ def read_stream(data: Any, config: Config) -> NewStream:
     if not isinstance(data, dict):
         raise ConfigError("the body is no JSON object; send {id: ..., stream: {source: ...}}")
     try:
-        new = NewStream.model_validate(data)
+        return NewStream.model_validate(data)
     except ValidationError as error:
         raise _mistaken(mistakes.problems_of(error, data, {}, NewStream.model_json_schema())) from None
+
+
+def check_stream(new: NewStream, config: Config) -> None:
+    """Look at what the stream's keys demand of each other, and of the streams that run.
+
+    Raises:
+        ConfigError: one finding for each mistake.
+    """
     if found := list(_between_keys(new, config)):
         raise _mistaken(found)
-    return new
 
 
 def _mistaken(problems: Iterable[Problem]) -> ConfigError:
