@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from vrseg.events.machine import make_rules
 from vrseg.events.watch import Watch, WatchedResults
 from vrseg.sink.discovery import Subject
 from vrseg.sink.result_factory import content_of, make_outlet, make_result_sink
-from vrseg.sink.results import RecordsSink
+from vrseg.sink.results import PatientSink, RecordsSink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
     import structlog
     from prometheus_client.metrics_core import Metric
 
-    from vrseg.config.schema import Stream
+    from vrseg.config.schema import ResultOutput, Stream
     from vrseg.models.spec import ModelSpec
     from vrseg.sink.outlet import Outlet
+    from vrseg.sink.results import ResultRecords
     from vrseg.stage import ResultSink
 
 CLOSE_TIMEOUT_S = 4.0
@@ -42,6 +44,8 @@ class Watched:
     watch: Watch
     outlets: tuple[Outlet | None, ...]
     """One for each of the stream's outputs of results; None where its sink is made anew for each life."""
+    lost: tuple[Counter[str], ...]
+    """Of each output: records that were not written, by reason; outlets count their own."""
 
     def close(self, *, forget: bool = False) -> list[Outlet]:
         """Let the outlets end; returns those that are about to."""
@@ -71,15 +75,12 @@ class Watches:
         watched = self.streams.get(name)
         if watched is None or not _same(watched, section, spec):
             if watched is not None:
-                self._ending += watched.close()
+                self._let_end(watched.close())
             watched = self.streams[name] = self._begin(name, section, spec)
-        records = [
-            (output, outlet, result_records(output, spec))
-            for output, outlet in zip(section.results, watched.outlets, strict=True)
-        ]
-        sinks: tuple[ResultSink, ...] = tuple(
-            make_result_sink(output, self._base_dir, said) if outlet is None else RecordsSink(said, outlet.put)
-            for output, outlet, said in records
+        outputs = zip(section.results, watched.outlets, watched.lost, strict=True)
+        sinks = tuple(
+            self._sink(output, result_records(output, spec), outlet, lost)
+            for output, outlet, lost in outputs
             if content_of(output) == "frames"
         )
         tracked = section.track or section.zones or section.lines
@@ -94,17 +95,27 @@ class Watches:
         """Stop watching a stream that is gone for good: brokers forget it."""
         watched = self.streams.pop(name, None)
         if watched is not None:
-            self._ending += watched.close(forget=True)
+            self._let_end(watched.close(forget=True))
+
+    def _let_end(self, outlets: list[Outlet]) -> None:
+        self._ending = [one for one in self._ending if not one.join(0)] + outlets
 
     def close(self) -> None:
         """Let all outlets end, and wait for them for a while."""
         for watched in self.streams.values():
-            self._ending += watched.close()
+            self._let_end(watched.close())
         self.streams.clear()
         deadline_s = time.monotonic() + CLOSE_TIMEOUT_S
         for outlet in self._ending:
             outlet.join(deadline_s - time.monotonic())
         self._ending.clear()
+
+    def _sink(
+        self, output: ResultOutput, records: ResultRecords, outlet: Outlet | None, lost: Counter[str]
+    ) -> ResultSink:
+        if outlet is not None:
+            return RecordsSink(records, outlet.put)
+        return PatientSink(lambda: make_result_sink(output, self._base_dir, records), lost, self._log)
 
     def _begin(self, name: str, section: Stream, spec: ModelSpec | None) -> Watched:
         class_names = tuple(one.name for one in spec.classes) if spec else ()
@@ -126,7 +137,8 @@ class Watches:
             for output, outlet in zip(section.results, outlets, strict=True)
             if outlet is not None and (content_of(output) == "events" or outlet.kind == "mqtt")
         )
-        return Watched(section=section, spec=spec, watch=Watch(name, rules, told), outlets=outlets)
+        lost = tuple(Counter[str]() for _ in outlets)
+        return Watched(section=section, spec=spec, watch=Watch(name, rules, told), outlets=outlets, lost=lost)
 
 
 class WatchesCollector(Collector):
@@ -143,13 +155,13 @@ class WatchesCollector(Collector):
         )
         waiting = GaugeMetricFamily("vrseg_results_waiting", "Records that wait for their receiver.", labels=labels)
         for stream, watched in self._watches.streams.items():
-            for number, outlet in enumerate(watched.outlets):
+            for number, (outlet, lost) in enumerate(zip(watched.outlets, watched.lost, strict=True)):
+                values = [stream, str(number), outlet.kind if outlet is not None else "file"]
                 if outlet is not None:
-                    values = [stream, str(number), outlet.kind]
                     delivered.add_metric(values, outlet.delivered)
                     waiting.add_metric(values, outlet.waiting)
-                    for reason, count in outlet.dropped.items():
-                        dropped.add_metric([*values, reason], count)
+                for reason, count in (lost if outlet is None else outlet.dropped).items():
+                    dropped.add_metric([*values, reason], count)
         yield from (delivered, dropped, waiting)
 
 

@@ -166,7 +166,8 @@ def test_totals_of_a_line_outlast_those_who_crossed_it() -> None:
     assert events == []
     state, _ = walked(rule, state, [one(OUT, 2)], {2}, MOMENT, 0.2)
     state, (event,) = walked(rule, state, [one(IN, 2)], {2}, MOMENT, 0.3)
-    assert (event.total_in, event.total_out, state.walkers.keys()) == (1, 1, {2})
+    assert (event.total_in, event.total_out) == (1, 1)
+    assert set(state.walkers) == {2}
 
 
 def test_a_mask_occupies_a_zone_when_it_covers_enough_of_it_for_long_enough() -> None:
@@ -190,7 +191,8 @@ def test_feet_are_at_the_lower_edge_of_the_picture_as_it_is_shown(rotation_deg: 
 @pytest.mark.parametrize("rotation_deg", [0, 90, 180, 270])
 def test_an_area_on_the_coded_frame_is_the_polygon_on_the_picture_that_is_shown(rotation_deg: int) -> None:
     corners = ((0.1, 0.2), (0.9, 0.1), (0.4, 0.8))
-    area = area_of(corners, (60, 80), rotation_deg)
+    area = np.zeros((60, 80), bool)
+    area.reshape(-1)[area_of(corners, (60, 80), rotation_deg)] = True
     shown = np.rot90(area, -rotation_deg // 90)
     height, width = shown.shape
     for y in range(height):

@@ -73,7 +73,7 @@ class Listener:
         return (self.payloads(topic) or [None])[-1]
 
     def _note(self, _client: object, _data: object, message: paho.MQTTMessage) -> None:
-        self.heard.append((message.topic, message.payload, message.retain))
+        self.heard.append((message.topic, bytes(message.payload), message.retain))
 
 
 def _read(payload: bytes) -> Any:

@@ -1,22 +1,25 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from plugins.encoded import every, frames_at
 from plugins.scores import in_16_bits
+from structlog.testing import capture_logs
 
 from vrseg.errors import ConfigError, MediaError
 from vrseg.frame import Detections, Segmentation
 from vrseg.postprocess.class_map import class_map
 from vrseg.sink.line_file import Rotation
-from vrseg.sink.results import JsonLinesSink, ResultRecords
+from vrseg.sink.results import JsonLinesSink, PatientSink, ResultRecords
 from vrseg.sink.rle import mask_of, run_lengths
 
 if TYPE_CHECKING:
@@ -203,3 +206,28 @@ def test_a_file_that_was_large_before_is_not_made_larger(tmp_path: Path) -> None
     sink.close()
     assert path.with_name("r.jsonl.1").read_text().startswith("xxx")
     assert json.loads(path.read_text())["frame"] == 7
+
+
+def test_a_file_of_a_daemon_outlasts_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vrseg.sink.results.RETRY_S", 0.0)
+    path, lost = tmp_path / "r.jsonl", Counter[str]()
+    path.symlink_to("/dev/full")
+    sink = PatientSink(lambda: JsonLinesSink(path, ResultRecords()), lost, structlog.stdlib.get_logger())
+    with capture_logs() as logs:
+        sink.open()
+        for _ in range(3):
+            sink.process(frame_with(None))
+        path.unlink()
+        sink.process(frame_with(None))
+    sink.flush()
+    sink.close()
+    assert lost == {"disk": 3}
+    assert [entry["event"] for entry in logs] == ["results cannot be written", "results are written again"]
+    assert len(path.read_text().splitlines()) == 1
+
+
+def test_a_file_of_a_daemon_that_cannot_even_be_made_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "r.jsonl"
+    with pytest.raises(ConfigError, match=r"file/r\.jsonl: "):
+        PatientSink(lambda: JsonLinesSink(path, ResultRecords()), Counter(), structlog.stdlib.get_logger()).open()

@@ -5,7 +5,6 @@ Addresses are never quoted: any part of one may have come from a variable, and b
 
 from __future__ import annotations
 
-import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,24 +12,14 @@ from typing import TYPE_CHECKING
 from vrseg.address import LIVE, local_path, scheme_of
 from vrseg.config.document import KeyPath, Problem, dotted
 from vrseg.config.mistakes import did_you_mean
+from vrseg.config.rules_outputs import output_problems
 from vrseg.config.rules_results import class_problems, is_shared, result_problems, watch_problems
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
-    from vrseg.config.schema import Config, Model, Output, Server, Stream
+    from vrseg.config.schema import Config, Model, Server, Stream
 
-VIDEO_FILES: Mapping[str, frozenset[str]] = {
-    ".mp4": frozenset({"h264", "hevc", "av1"}),
-    ".m4v": frozenset({"h264", "hevc", "av1"}),
-    ".mov": frozenset({"h264", "hevc"}),
-    ".mkv": frozenset({"h264", "hevc", "av1"}),
-    ".webm": frozenset({"av1"}),
-    ".ts": frozenset({"h264", "hevc"}),
-}
-"""Endings of files that can be written, and the codecs that each can hold."""
-_PUSH = frozenset({"rtsp", "rtmp", "srt"})
-_STRFTIME = re.compile(r"%[a-zA-Z]")
 _LATER_TASKS = frozenset({"matte", "instances", "keypoints"})
 
 
@@ -81,7 +70,7 @@ def _stream(stream: Stream, path: KeyPath, model_names: frozenset[str]) -> Itera
         yield Problem((*path, "view"), f"{stream.view} shows what a model saw; name one with `model`, or write none")
     yield from _source(stream, (*path, "source"))
     for index, output in enumerate(stream.outputs):
-        yield from _output(output, (*path, "outputs", index))
+        yield from output_problems(output, stream.source, (*path, "outputs", index))
     for index, results in enumerate(stream.results):
         yield from result_problems(results, (*path, "results", index), with_model=stream.model is not None)
     yield from watch_problems(stream, path)
@@ -103,42 +92,6 @@ def _source(stream: Stream, path: KeyPath) -> Iterator[Problem]:
 
 
 _SOURCES = "use a file, rtsp://, rtmp://, srt://, http://, https://, /dev/video0 or synthetic:"
-
-
-def _output(output: Output, path: KeyPath) -> Iterator[Problem]:
-    scheme = scheme_of(output.uri)
-    if scheme == "file" and "://" not in output.uri.removeprefix("file://"):
-        yield from _file(output, path)
-    elif scheme in _PUSH:
-        for key in ("segment", "keep"):
-            if getattr(output, key) is not None:
-                yield Problem((*path, key), f"is for files; {scheme} is a live output")
-        if scheme == "rtmp" and output.codec == "av1":
-            yield Problem((*path, "codec"), "RTMP carries h264 or hevc")
-    else:
-        yield Problem((*path, "uri"), "is no kind of output; use a file, rtsp://, rtmp:// or srt://")
-    if output.bitrate is not None and output.quality is not None:
-        yield Problem((*path, "quality"), "cannot be had together with `bitrate`; keep one of them")
-    if output.bitrate == 0:
-        yield Problem((*path, "bitrate"), "0 bits per second hold no video; leave the key out for constant quality")
-
-
-def _file(output: Output, path: KeyPath) -> Iterator[Problem]:
-    name = local_path(output.uri)
-    suffix = Path(name).suffix.lower()
-    if suffix == ".m3u8":
-        yield Problem((*path, "uri"), "HLS output is not in this version; write .ts or .mp4 segments")
-    elif suffix not in VIDEO_FILES:
-        yield Problem((*path, "uri"), f"is no video file that can be written; use {', '.join(VIDEO_FILES)}")
-    elif output.codec not in VIDEO_FILES[suffix]:
-        fitting = " or ".join(sorted(VIDEO_FILES[suffix]))
-        yield Problem(
-            (*path, "codec"), f"a {suffix} file cannot hold {output.codec}; use {fitting}, or an .mp4 or .mkv file"
-        )
-    if output.segment is not None and not _STRFTIME.search(name):
-        yield Problem((*path, "uri"), "every segment would have the same name; put in the time, such as %Y%m%d-%H%M%S")
-    if output.keep is not None and output.segment is None:
-        yield Problem((*path, "keep"), "deletes old segments; set `segment` too")
 
 
 def _shared_outputs(config: Config) -> Iterator[Problem]:

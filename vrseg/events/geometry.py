@@ -10,9 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy.typing as npt
-
-    from vrseg.frame import F32
+    from vrseg.frame import F32, I64
 
 Point: TypeAlias = tuple[float, float]
 """x to the right, y down, 0 to 1."""
@@ -47,8 +45,8 @@ def is_inside(point: Point, corners: Sequence[Point]) -> bool:
 
 
 @lru_cache(maxsize=256)
-def area_of(corners: tuple[Point, ...], shape: tuple[int, int], rotation_deg: int) -> npt.NDArray[np.bool_]:
-    """Draw a polygon as a mask (height, width) that lies on the coded frame; pixels count by their centres."""
+def area_of(corners: tuple[Point, ...], shape: tuple[int, int], rotation_deg: int) -> I64:
+    """List the pixels of a coded frame (height, width) within a polygon, by their centres: indices, row by row."""
     height, width = shape
     y, x = np.mgrid[0:height, 0:width]
     x, y = (x + 0.5) / width, (y + 0.5) / height
@@ -60,8 +58,9 @@ def area_of(corners: tuple[Point, ...], shape: tuple[int, int], rotation_deg: in
         if y1 != y2:
             inside ^= ((y1 > y) != (y2 > y)) & (x < (x2 - x1) * (y - y1) / (y2 - y1) + x1)
         x1, y1 = x2, y2
-    inside.flags.writeable = False
-    return inside
+    pixels: I64 = np.flatnonzero(inside)
+    pixels.flags.writeable = False
+    return pixels
 
 
 def side(point: Point, start: Point, end: Point) -> float:

@@ -78,11 +78,9 @@ def _step(rule: LineRule, before: Walker | None, sighting: Sighting, now_s: floa
     now = side(sighting.foot, rule.start, rule.end)
     if before is None:
         return Walker(last=sighting, foot=sighting.foot)
-    after = replace(before, last=sighting)
-    if now == 0:
-        return after
+    foot = before.foot if now == 0 else sighting.foot
+    after = Walker(last=sighting, foot=foot, direction=before.direction, crossed_s=before.crossed_s)
     then = side(before.foot, rule.start, rule.end)
-    after = replace(after, foot=sighting.foot)
     if then * now >= 0 or not meets(rule.start, rule.end, before.foot, sighting.foot):
         return after
     if before.direction is not None:

@@ -153,15 +153,18 @@ def _masks(
 ) -> tuple[State, Segmentation, list[Event]]:
     # A share needs no pixel-exact edges: the model's own resolution is enough.
     height, width = found.scores.shape[1:]
-    classes = class_map(found, width, height)
+    classes = class_map(found, width, height).reshape(-1)
     zone_states = dict(state.zones)
     events: list[Event] = []
     for zone in rules.zones:
         inside = classes[area_of(zone.corners, (height, width), frame.rotation_deg)]
-        counts = np.bincount(inside, minlength=256)[:255]  # 255 is no class
-        counts[[one for one in range(len(counts)) if not _counts(zone, one, rules.background_ids)]] = 0
-        share = float(counts.sum()) / max(len(inside), 1)
-        name = rules.name_of(int(counts.argmax())) if share else None
+        pixels = {
+            one: int(np.count_nonzero(inside == one))
+            for one in found.class_ids
+            if _counts(zone, one, rules.background_ids)
+        }
+        share = sum(pixels.values()) / max(len(inside), 1)
+        name = rules.name_of(max(pixels, key=pixels.__getitem__)) if share else None
         before = state.zones.get(zone.name, ZoneState())
         zone_states[zone.name], told = zones.covered(zone, before, share, name, moment, frame.time_s)
         events += told

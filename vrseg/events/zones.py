@@ -47,6 +47,9 @@ class Presence:
     last: Sighting | None = None
 
 
+_ABSENT = Presence()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZoneState:
     """Who is in a zone, and who is about to be or not to be."""
@@ -89,10 +92,11 @@ def seen(
     for sighting in sightings:
         if rule.class_ids is not None and sighting.class_id not in rule.class_ids:
             continue
-        before = objects.get(sighting.track_id, Presence())
-        after = replace(
-            debounced(before, is_inside(sighting.foot, rule.corners), now_s, rule.debounce_s), last=sighting
-        )
+        before = objects.get(sighting.track_id, _ABSENT)
+        inside = is_inside(sighting.foot, rule.corners)
+        if before is _ABSENT and not inside:
+            continue
+        after = replace(debounced(before, inside, now_s, rule.debounce_s), last=sighting)
         if after.inside or after.otherwise_since_s is not None:
             objects[sighting.track_id] = after
         else:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from vrseg.config.schema import ResultOutput
     from vrseg.sink.discovery import Subject
     from vrseg.sink.results import ResultRecords
-    from vrseg.stage import ResultSink
 
 _MQTT = frozenset({"mqtt", "mqtts"})
 _HTTP = frozenset({"http", "https"})
@@ -54,7 +53,7 @@ def check_result_output(output: ResultOutput) -> None:
 
 def make_result_sink(
     output: ResultOutput, base_dir: Path, records: ResultRecords, *, whole: bool = False
-) -> ResultSink:
+) -> JsonLinesSink:
     """Make the sink of one output of frames to a file or to standard output.
 
     Args:

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any, Never
 
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from vrseg.errors import VrsegError
 from vrseg.frame import Detections
 from vrseg.postprocess.class_map import NOTHING, class_map
 from vrseg.sink.line_file import LineFile
 from vrseg.sink.rle import run_lengths
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    import structlog
+
     from vrseg.frame import Frame, Segmentation
     from vrseg.sink.line_file import Rotation
+
+
+RETRY_S = 5.0
+"""A file that cannot be written is tried again so often."""
 
 
 class ResultRecords:
@@ -131,6 +140,70 @@ class JsonLinesSink:
 
     def close(self) -> None:
         self._file.close()
+
+
+class PatientSink:
+    """Stage[Frame, Never]: lines in a file of a daemon, which outlasts a disk that is full or a folder that is gone.
+
+    Only `open` insists. Later, frames that cannot be written are counted, and the file is opened anew now and then.
+
+    Args:
+        make: gives a sink that has not been opened.
+        lost: gets `disk` for each frame that was not written.
+        log: is told when it begins and when it is over.
+    """
+
+    def __init__(
+        self, make: Callable[[], JsonLinesSink], lost: Counter[str], log: structlog.stdlib.BoundLogger
+    ) -> None:
+        self._make = make
+        self._lost = lost
+        self._log = log
+        self._sink: JsonLinesSink | None = None
+        self._next_try_s = 0.0
+        self._failed = False
+
+    def open(self) -> None:
+        self._sink = self._make()
+        self._sink.open()
+
+    def process(self, frame: Frame, /) -> Iterable[Never]:
+        if self._sink is None and time.monotonic() < self._next_try_s:
+            self._lost["disk"] += 1
+            return ()
+        try:
+            if self._sink is None:
+                self.open()
+            assert self._sink is not None  # noqa: S101 -- just opened
+            self._sink.process(frame)
+        except VrsegError as error:
+            self._give_up(error)
+        else:
+            if self._failed:
+                self._log.info("results are written again", stream=frame.stream)
+            self._failed = False
+        return ()
+
+    def flush(self) -> Iterable[Never]:
+        try:
+            if self._sink is not None:
+                self._sink.flush()
+        except VrsegError as error:
+            self._give_up(error)
+        return ()
+
+    def close(self) -> None:
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            sink.close()
+
+    def _give_up(self, error: VrsegError) -> None:
+        self.close()
+        self._lost["disk"] += 1
+        self._next_try_s = time.monotonic() + RETRY_S
+        if not self._failed:
+            self._log.error("results cannot be written", detail=str(error), next=f"tried again every {RETRY_S:g} s")
+        self._failed = True
 
 
 class RecordsSink:

@@ -121,23 +121,27 @@ def _associated(tracks: Tracks, boxes: F64, scores: F64, class_ids: I64) -> I64:
     if not len(tracks) or not len(boxes):
         return track_of
     gap_s = tracks.time_s - tracks.seen_s
-    places, other_class = tracks.motion.position, tracks.class_ids[:, None] != class_ids
+    places, same_class = tracks.motion.position, tracks.class_ids[:, None] == class_ids
     doubt = np.sqrt(tracks.motion.position_variance[:, :2]) / places[:, 2:]
-    near = overlap(places, boxes, np.zeros_like(doubt))
-    far = overlap(places, boxes, np.minimum(_MARGIN_DEVIATIONS * doubt, _LARGEST_MARGIN))
-    near[other_class] = far[other_class] = 0
+    as_they_are = np.zeros_like(doubt)
+    with_margin = np.minimum(_MARGIN_DEVIATIONS * doubt, _LARGEST_MARGIN)
     sure, high, recent = tracks.ids > 0, scores >= _HIGH_SCORE, gap_s <= _JUST_NOW_S
     free = np.ones(len(tracks), bool)
     anybody = np.ones(len(boxes), bool)
-    for objects, sightings, likeness, least in (
-        (sure, high, near, _LEAST_HIGH),
-        (sure & recent, ~high, near, _LEAST_LOW),
-        (~sure, anybody, near, _LEAST_UNSURE),
-        (sure, high, far, _LEAST_HIGH),
-        (~sure, anybody, far, _LEAST_UNSURE),
+    for objects, sightings, margin, least in (
+        (sure, high, as_they_are, _LEAST_HIGH),
+        (sure & recent, ~high, as_they_are, _LEAST_LOW),
+        (~sure, anybody, as_they_are, _LEAST_UNSURE),
+        (sure, high, with_margin, _LEAST_HIGH),
+        (~sure, anybody, with_margin, _LEAST_UNSURE),
     ):
-        allowed = (objects & free)[:, None] & (sightings & (track_of < 0))
-        rows, columns = best_pairs(np.where(allowed, likeness, 0), least)
+        which = np.flatnonzero(objects & free)
+        where = np.flatnonzero(sightings & (track_of < 0))
+        if not (len(which) and len(where)):
+            continue
+        likeness = overlap(places[which], boxes[where], margin[which]) * same_class[np.ix_(which, where)]
+        rows, columns = best_pairs(likeness, least)
+        rows, columns = which[rows], where[columns]
         track_of[columns] = rows
         free[rows] = False
     return track_of

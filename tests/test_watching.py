@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+from plugins.broker import wait_for
+
+from vrseg.config.schema import Stream
+from vrseg.errors import ConfigError
+from vrseg.events.watch import WatchedResults
+from vrseg.watching import Watches
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from plugins.broker import Broker, Listener
+
+SQUARE = {"points": [[0, 0], [1, 0], [1, 1]]}
+CONFIG = "homeassistant/binary_sensor/site_door/zone_{}/config"
+
+
+@pytest.fixture
+def watches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watches]:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    watches = Watches(structlog.stdlib.get_logger(), tmp_path)
+    yield watches
+    watches.close()
+
+
+def section(broker: Broker, *zones: str, **changes: Any) -> Stream:
+    results = [{"uri": f"mqtt://127.0.0.1:{broker.port}/site/door"}]
+    stream = {"source": {"uri": "x"}, "zones": dict.fromkeys(zones, SQUARE), "results": results}
+    return Stream.model_validate(stream | changes)
+
+
+def outlets() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.endswith(".outlet")]
+
+
+def test_connections_outlast_the_lives_of_a_stream(watches: Watches, broker: Broker, listener: Listener) -> None:
+    for _ in range(3):
+        (sink,) = watches.results("door", section(broker, "hall"), None)
+        assert isinstance(sink, WatchedResults)
+        sink.open()
+        sink.close()
+    assert len(outlets()) == 1
+    watches.stream_state("door", "running")
+    wait_for(lambda: listener.retained("site/door/state") == "online")
+    watches.stream_state("elsewhere", "running")
+
+
+def test_a_zone_that_is_taken_out_of_the_file_is_taken_from_home_assistant(
+    watches: Watches, broker: Broker, listener: Listener
+) -> None:
+    watches.results("door", section(broker, "hall", "desk"), None)
+    wait_for(lambda: listener.retained(CONFIG.format("desk")))
+    watches.results("door", section(broker, "hall"), None)
+    wait_for(lambda: listener.retained(CONFIG.format("desk")) == "")
+    wait_for(lambda: len(outlets()) == 1)
+    assert listener.retained(CONFIG.format("hall"))["name"] == "hall"
+
+
+def test_a_stream_that_is_removed_leaves_nothing_with_the_broker(
+    watches: Watches, broker: Broker, listener: Listener
+) -> None:
+    watches.results("door", section(broker, "hall"), None)
+    wait_for(lambda: listener.retained(CONFIG.format("hall")))
+    watches.remove("door")
+    watches.remove("door")
+    wait_for(lambda: listener.retained(CONFIG.format("hall")) == "")
+    wait_for(lambda: listener.retained("site/door/state") == "")
+    wait_for(lambda: not outlets())
+
+
+def test_a_stream_of_which_nothing_is_to_be_known_costs_no_thread(watches: Watches, broker: Broker) -> None:
+    assert watches.results("door", section(broker, results=[]), None) == ()
+    assert outlets() == []
+
+
+def test_results_that_can_go_nowhere_are_a_mistake(watches: Watches, broker: Broker) -> None:
+    with pytest.raises(ConfigError, match=r"results go to a \.jsonl file"):
+        watches.results("door", section(broker, results=[{"uri": "a.csv"}]), None)
