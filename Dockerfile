@@ -39,6 +39,7 @@ RUN apt-get update \
 # Everything that is written goes to the two volumes and /tmp, so the root may be read-only.
 ENV PATH=/opt/vrseg/bin:$PATH \
     MALLOC_ARENA_MAX=2 \
+    ORT_DISABLE_TELEMETRY=1 \
     PYTHONFAULTHANDLER=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     VRSEG_CACHE=/var/cache/vrseg \

@@ -110,6 +110,11 @@ def test_code_that_is_compiled_while_it_runs_may_run_and_cameras_may_be_anywhere
 
 
 @pytest.mark.parametrize("unit", INSTANCES)
+def test_libraries_do_not_report_home(unit: str) -> None:
+    assert "ORT_DISABLE_TELEMETRY=1" in set_in(unit, "Environment")
+
+
+@pytest.mark.parametrize("unit", INSTANCES)
 def test_it_is_started_again_for_ever_except_where_that_mends_nothing(unit: str) -> None:
     assert set_in(unit, "Restart") == ["on-failure"]
     assert set_in(unit, "RestartPreventExitStatus") == ["2 4"]
