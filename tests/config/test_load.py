@@ -131,7 +131,10 @@ def test_all_mistakes_come_at_once_with_line_key_path_and_remedy(mistakes_in: Mi
         "21: streams.b.outputs.0.codec: 'h265' is not one of h264, hevc, av1; did you mean hevc?",
         "21: streams.b.outputs.0.bitrate: 'x' is not an amount; write a number with k, M or G, such as 800k or 6M",
         "21: streams.b.outputs.0.quality: '99' is out of range; write at most 63",
-        "21: streams.b.outputs.0.uri: is no video file that can be written; use .mp4, .m4v, .mov, .mkv, .webm, .ts",
+        (
+            "21: streams.b.outputs.0.uri: is no video file that can be written; use .mp4, .m4v, .mov, .mkv, .webm, "
+            ".ts, or .m3u8"
+        ),
         "23: streams.c.source.uri: ${U} is not set; set it in the environment or with systemd's LoadCredential=U:FILE",
         "25: streams.c.view: written twice, first in line 24; remove one",
         "27: server.listen: port 99090 does not exist; the highest is 65535",

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vrseg.config.rules import VIDEO_FILES, is_loopback
+from vrseg.config.rules import is_loopback
+from vrseg.config.rules_outputs import VIDEO_FILES
 from vrseg.sink.containers import CONTAINERS
 
 if TYPE_CHECKING:
@@ -32,7 +33,19 @@ SEGMENTS = '[{uri: "%s", segment: 10m}]'
         ("streams.s.outputs.0.gop=0", "'0' is out of range; write more than 0"),
         ("streams.s.outputs.0.uri=a.avi", "uri: is no video file that can be written"),
         ("streams.s.outputs.0.uri=a", "uri: is no video file"),
-        ("streams.s.outputs.0.uri=a.m3u8", "HLS output is not in this version"),
+        ("streams.s.outputs.0={uri: 'a/%H.m3u8'}", "a playlist must keep its name"),
+        ("streams.s.outputs.0={uri: a.m3u8, keep_size: 1G}", "keep_size: is for recordings; a playlist reaches back"),
+        ("streams.s.outputs.0={uri: a.m3u8, segment: 1s}", "segment: is shorter than `gop`"),
+        ("streams.s.outputs.0={uri: a.m3u8, segment: 4s, keep: 3s}", "keep: is shorter than one piece"),
+        ("streams.s.outputs.0={uri: 'a%s.mp4', segment: 1s, keep: 7d}", "segment: makes more than 100000 files"),
+        ("streams.s.outputs.0={uri: 'a%s.mp4', segment: 1m, keep_size: 0}", "keep_size: 0 keeps nothing"),
+        ("streams.s.outputs.0.keep_size=1G", "keep_size: deletes old segments; set `segment` too"),
+        ("streams.s.outputs.0={uri: 'srt://h:1', min_free: 1G}", "min_free: is for files; srt is a live output"),
+        ("streams.s.outputs.0={uri: 'srt://h:1', keep_size: 1G}", "keep_size: is for files; srt is a live output"),
+        (
+            "streams.s={source: {uri: b.mp4}, outputs: [{uri: a.m3u8, on_source_lost: hold}]}",
+            "is for live sources; a file",
+        ),
         ("streams.s.outputs.0.uri=http://h/a.mp4", "uri: is no kind of output"),
         ("streams.s.outputs.0.uri=a.webm", "codec: a .webm file cannot hold h264; use av1"),
         ("streams.s.outputs.0={uri: a.ts, codec: av1}", "codec: a .ts file cannot hold av1"),

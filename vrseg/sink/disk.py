@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LOOK_EVERY_S = 1.0
-_ENOUGH_AGAIN = 1.05
-"""Of `min_free`: so that it does not stop and go on with every file that comes and goes."""
+_MOST_SPARE_BYTES = 100_000_000
 
 
 def free_bytes(path: Path) -> int | None:
@@ -58,7 +57,9 @@ class DiskGuard:
 
     def _look(self) -> None:
         free = self._ask(self._folder)
-        needed = self._min_free_bytes * (1.0 if self._hindrance is None else _ENOUGH_AGAIN)
+        # A little more to go on: so that it does not stop and start with every file that comes and goes.
+        spare = 0 if self._hindrance is None else min(self._min_free_bytes // 20, _MOST_SPARE_BYTES)
+        needed = self._min_free_bytes + spare
         self._hindrance = None
         if free is not None and free < needed:
             self._hindrance = (
