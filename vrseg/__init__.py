@@ -6,6 +6,7 @@ loaded when first asked for, so that `import vrseg` costs nothing.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from vrseg.api import AsyncPipeline, Prediction
     from vrseg.blocking import Pipeline
     from vrseg.infer.zero_copy import Buffers, Engine
+
+# ONNX Runtime gives the machine an identity, and keeps statistics to send, unless it is told otherwise before it loads.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = ["AsyncPipeline", "Buffers", "Engine", "Pipeline", "Prediction", "__version__"]
 
