@@ -50,7 +50,7 @@ def outlet_to(
         spool_bytes=1_000_000,
         log=structlog.stdlib.get_logger(),
     )
-    outlet = Outlet(mqtt, name="mqtt", kind="mqtt")
+    outlet = Outlet(mqtt, structlog.stdlib.get_logger(), name="mqtt", kind="mqtt")
     outlet.start()
     try:
         yield outlet
@@ -101,7 +101,7 @@ from vrseg.sink.mqtt import Mqtt, read_broker
 from vrseg.sink.outlet import Outlet
 mqtt = Mqtt(read_broker({uri_of(broker)!r}), Subject(stream="door", base={BASE!r}), content="events", announce=False,
             spool=None, spool_bytes=1000, log=structlog.stdlib.get_logger())
-outlet = Outlet(mqtt, name="mqtt", kind="mqtt")
+outlet = Outlet(mqtt, structlog.stdlib.get_logger(), name="mqtt", kind="mqtt")
 outlet.start()
 outlet.put({{"kind": "stream", "state": "up", "time": "t"}})
 time.sleep(60)

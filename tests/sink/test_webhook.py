@@ -4,8 +4,10 @@ import asyncio
 import hashlib
 import hmac
 import json
+import sqlite3
 import threading
 import time
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,8 @@ from vrseg.sink.webhook import BATCH_BYTES, BATCH_EVENTS, SIGNATURE_HEADER, Webh
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from vrseg.sink.outlet import Mailbox
 
 
 class Receiver:
@@ -112,9 +116,8 @@ def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 @contextmanager
 def hook(uri: str, spool: Path | None = None, *, secret: str | None = None, limit: int = 100_000) -> Iterator[Outlet]:
     log = structlog.stdlib.get_logger()
-    outlet = Outlet(
-        Webhook("door", uri, spool=spool, spool_bytes=limit, secret=secret, log=log), name="hook", kind="webhook"
-    )
+    webhook = Webhook("door", uri, spool=spool, spool_bytes=limit, secret=secret, log=log)
+    outlet = Outlet(webhook, log, name="hook", kind="webhook")
     outlet.start()
     try:
         yield outlet
@@ -249,3 +252,46 @@ def test_batches_are_bounded_in_bytes_but_hold_one_event_at_least() -> None:
     assert len(fitting(letters)) == 2
     assert len(fitting([Letter(number=0, body=b"x" * (BATCH_BYTES + 1)), *letters])) == 1
     assert fitting([]) == []
+
+
+def test_a_spool_that_cannot_be_written_any_more_is_told_once_and_delivers_what_it_has_once(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    receiver.stop()
+    with hook(receiver.uri, tmp_path / "spool.sqlite") as outlet:
+        for number in range(3):
+            outlet.put(event(number))
+        wait_for(lambda: outlet.waiting == 3)
+    base = sqlite3.connect(tmp_path / "spool.sqlite")
+    base.execute("CREATE TRIGGER full BEFORE DELETE ON letters BEGIN SELECT RAISE(ABORT, 'disk is full'); END")
+    base.close()
+    receiver.start()
+    with capture_logs() as logs, hook(receiver.uri, tmp_path / "spool.sqlite") as outlet:
+        wait_for(lambda: outlet.delivered == 3)
+        outlet.put(event(3))
+        wait_for(lambda: outlet.delivered == 4)
+    assert numbers(receiver) == [0, 1, 2, 3]
+    assert {entry["event"] for entry in logs} == {"the spool cannot be written"}
+
+
+def test_a_delivery_that_breaks_is_told_and_its_records_are_counted() -> None:
+    class Broken:
+        counts: Counter[str] = Counter()
+        waiting = 0
+
+        async def run(self, mailbox: Mailbox) -> None:
+            await mailbox.take()
+            raise RuntimeError("broken")
+
+        def forget(self) -> None:
+            pass
+
+    with capture_logs() as logs:
+        outlet = Outlet(Broken(), structlog.stdlib.get_logger(), name="hook", kind="webhook")
+        outlet.start()
+        outlet.put(event(0))
+        assert outlet.join(5.0)
+        for number in range(3):
+            outlet.put(event(number))
+    assert outlet.dropped == {"mailbox_full": 3}
+    assert [entry["event"] for entry in logs] == ["results are not delivered any more"]

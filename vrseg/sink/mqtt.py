@@ -6,7 +6,6 @@ import asyncio
 import json
 import ssl
 from collections import Counter, deque
-from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
@@ -127,14 +126,13 @@ class Mqtt:
     async def run(self, mailbox: Mailbox) -> None:
         self._letters.open()
         try:
-            connecting = asyncio.create_task(self._stay_connected())
-            while records := await mailbox.take():
-                self._sort(records)
-            self._letters.end()
-            await asyncio.wait([connecting], timeout=GRACE_S)
-            connecting.cancel()
-            with suppress(asyncio.CancelledError):
-                await connecting
+            async with asyncio.TaskGroup() as group:  # should the one fail, so does the other
+                connecting = group.create_task(self._stay_connected())
+                while records := await mailbox.take():
+                    self._sort(records)
+                self._letters.end()
+                await asyncio.wait([connecting], timeout=GRACE_S)
+                connecting.cancel()
         finally:
             self._letters.close()
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import structlog
+
 Record: TypeAlias = dict[str, Any]
 """An event (see `events.event.as_json`), which has a `kind`, or a frame (see `sink.results.ResultRecords`)."""
 
@@ -43,6 +45,13 @@ class Mailbox:
         with self._lock:
             self._closed = True
             self._wake()
+
+    def shut(self) -> None:
+        """Drop what is there and all that will come: nobody empties it any more."""
+        with self._lock:
+            self._capacity = 0
+            self.dropped += len(self._records)
+            self._records.clear()
 
     async def take(self) -> list[Record]:
         """Wait for records and take all that are there; none are there when the mailbox is closed and empty."""
@@ -79,10 +88,11 @@ class Delivery(Protocol):
 class Outlet:
     """A delivery at work on a thread of its own."""
 
-    def __init__(self, delivery: Delivery, *, name: str, kind: str) -> None:
+    def __init__(self, delivery: Delivery, log: structlog.stdlib.BoundLogger, *, name: str, kind: str) -> None:
         self.kind = kind
         """`file`, `mqtt` or `webhook`: a label of metrics."""
         self._delivery = delivery
+        self._log = log
         self._mailbox = Mailbox()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
 
@@ -123,7 +133,11 @@ class Outlet:
         return self._delivery.waiting
 
     def _work(self) -> None:
-        asyncio.run(self._delivery.run(self._mailbox))
+        try:
+            asyncio.run(self._delivery.run(self._mailbox))
+        except Exception:  # noqa: BLE001 -- a mistake of ours; the stream goes on, its records are counted as dropped
+            self._log.exception("results are not delivered any more", outlet=self._thread.name, kind=self.kind)
+            self._mailbox.shut()
 
 
 def _nothing() -> None:

@@ -99,16 +99,16 @@ def make_outlet(
             spool_bytes=output.spool,
             log=log,
         )
-        return Outlet(mqtt, name=name, kind="mqtt")
+        return Outlet(mqtt, log, name=name, kind="mqtt")
     if scheme in _HTTP:
         webhook = Webhook(
             subject.stream, output.uri, spool=spool, spool_bytes=output.spool, secret=output.secret, log=log
         )
-        return Outlet(webhook, name=name, kind="webhook")
+        return Outlet(webhook, log, name=name, kind="webhook")
     if content_of(output) == "frames":
         return None
     path = _file_of(output, base_dir)
-    return Outlet(EventFile(subject.stream, path, _rotation(output), log), name=name, kind="file")
+    return Outlet(EventFile(subject.stream, path, _rotation(output), log), log, name=name, kind="file")
 
 
 def _is_remote(output: ResultOutput) -> bool:

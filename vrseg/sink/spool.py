@@ -102,22 +102,22 @@ class Spool:
         self._count, self._bytes, self._dropped = count - dropped, size - freed, self._dropped + dropped
         return dropped
 
-    def oldest(self, count: int) -> list[Letter]:
-        """Return the first letters in order; they stay until they are removed."""
-        rows = self._opened().execute("SELECT id, body FROM letters ORDER BY id LIMIT ?", (count,))
+    def oldest(self, count: int, *, after: int = 0) -> list[Letter]:
+        """Return the first letters, in order, of those with higher numbers than `after`; they stay."""
+        rows = self._opened().execute("SELECT id, body FROM letters WHERE id > ? ORDER BY id LIMIT ?", (after, count))
         return [Letter(number=number, body=body) for number, body in rows]
 
-    def remove(self, letters: Sequence[Letter]) -> None:
-        """Forget letters that were delivered. Those that were dropped meanwhile do not matter."""
+    def remove_to(self, number: int) -> None:
+        """Forget letters up to this one: they were delivered."""
         base = self._opened()
         with _transaction(base):
-            there = [
-                letter
-                for letter in letters
-                if base.execute("DELETE FROM letters WHERE id = ?", (letter.number,)).rowcount
-            ]
-        self._count -= len(there)
-        self._bytes -= sum(len(letter.body) + _OVERHEAD_BYTES for letter in there)
+            count, size = base.execute(
+                "SELECT count(*), coalesce(sum(length(body) + ?), 0) FROM letters WHERE id <= ?",
+                (_OVERHEAD_BYTES, number),
+            ).fetchone()
+            base.execute("DELETE FROM letters WHERE id <= ?", (number,))
+        self._count -= count
+        self._bytes -= size
 
     def told_of_dropped(self, count: int) -> None:
         """Take note that somebody knows of so many dropped letters."""

@@ -53,7 +53,11 @@ class SpooledLetters:
         self._log = log
         self._limit_bytes = limit_bytes
         self._spool = Spool(path, limit_bytes)
-        self._disk_full = False
+        self._disk_failed = False
+        self._delivered_to = 0
+        """Number of the last letter that was delivered; it may still be in the spool."""
+        self._told = 0
+        """Dropped letters that somebody was told of, which the spool does not know yet."""
         self.news = asyncio.Event()
         """Set when there may be something to do."""
         self.closing = asyncio.Event()
@@ -64,7 +68,7 @@ class SpooledLetters:
         try:
             self._spool.open()
         except (OSError, sqlite3.Error) as error:
-            self._log.warning("no spool on disk", stream=self._stream, detail=f"{error}; events wait in memory only")
+            self._log.warning("no spool on disk", detail=f"{error}; events wait in memory only")
             self._spool = Spool(None, self._limit_bytes)
             self._spool.open()
         if len(self._spool):
@@ -100,28 +104,38 @@ class SpooledLetters:
             dropped = self._spool.add([json.dumps(one, separators=(",", ":")).encode() for one in records])
         except sqlite3.Error as error:
             self._counts["disk"] += len(records)
-            if not self._disk_full:
-                self._log.error("events dropped", stream=self._stream, reason="disk", detail=str(error))
-            self._disk_full = True
+            self._complain(error)
             return
-        self._disk_full = False
+        self._disk_failed = False
         if dropped:
             if not self._counts["spool_full"]:
-                self._log.warning("events dropped", stream=self._stream, reason="spool_full")
+                self._log.warning("events dropped", reason="spool_full")
             self._counts["spool_full"] += dropped
         self.news.set()
 
     def oldest(self, count: int) -> list[Letter]:
         """Return the letters to deliver next; where some were dropped, the first one says so."""
-        told = [self._notice()] if self._spool.dropped else []
-        return told + self._spool.oldest(count - len(told))
+        told = [self._notice()] if self._spool.dropped > self._told else []
+        return told + self._spool.oldest(count - len(told), after=self._delivered_to)
 
     def delivered(self, letters: list[Letter]) -> None:
-        """Forget letters: they are where they belong, or nobody wants them."""
+        """Forget letters: they are where they belong, or nobody wants them. A full disk is asked again later."""
         for one in letters:
             if one.number == _NOTICE:
-                self._spool.told_of_dropped(json.loads(one.body)["count"])
-        self._spool.remove([one for one in letters if one.number != _NOTICE])
+                self._told += json.loads(one.body)["count"]
+            else:
+                self._delivered_to = one.number
+        try:
+            self._spool.remove_to(self._delivered_to)
+            self._spool.told_of_dropped(self._told)
+            self._told = 0
+        except sqlite3.Error as error:
+            self._complain(error)
+
+    def _complain(self, error: sqlite3.Error) -> None:
+        if not self._disk_failed:
+            self._log.error("the spool cannot be written", detail=str(error))
+        self._disk_failed = True
 
     def _notice(self) -> Letter:
         record: Record = {
@@ -129,7 +143,7 @@ class SpooledLetters:
             "stream": self._stream,
             "kind": "dropped",
             "time": datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
-            "count": self._spool.dropped,
+            "count": self._spool.dropped - self._told,
         }
         return Letter(number=_NOTICE, body=json.dumps(record, separators=(",", ":")).encode())
 

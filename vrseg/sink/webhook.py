@@ -7,7 +7,6 @@ import hashlib
 import hmac
 import time
 from collections import Counter
-from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -71,15 +70,14 @@ class Webhook:
     async def run(self, mailbox: Mailbox) -> None:
         self._letters.open()
         try:
-            delivering = asyncio.create_task(self._deliver())
-            while records := await mailbox.take():
-                self._letters.add(records)
-                self.waiting = len(self._letters)
-            self._letters.end()
-            await asyncio.wait([delivering], timeout=GRACE_S)
-            delivering.cancel()
-            with suppress(asyncio.CancelledError):
-                await delivering
+            async with asyncio.TaskGroup() as group:  # should the one fail, so does the other
+                delivering = group.create_task(self._deliver())
+                while records := await mailbox.take():
+                    self._letters.add(records)
+                    self.waiting = len(self._letters)
+                self._letters.end()
+                await asyncio.wait([delivering], timeout=GRACE_S)
+                delivering.cancel()
         finally:
             self._letters.close()
 
