@@ -77,6 +77,8 @@ def test_what_goes_together_is_none(load_text: Load, setting: str) -> None:
 def test_streams_may_share_a_webhook_or_a_broker_but_not_a_topic(load_text: Load, mistakes_in: Mistakes) -> None:
     for uri in ("https://h/x", "mqtt://h", "mqtt://h/"):
         load_text(TEXT, f"streams.s.results.0.uri={uri}", f"streams.t.results.0.uri={uri}")
+    (problem,) = mistakes_in(TEXT, "streams.s.results=[{uri: 'mqtt://h'}, {uri: 'mqtt://h'}]")
+    assert "streams.s.results.1.uri: streams.s.results.0.uri writes there already" in problem
     (problem,) = mistakes_in(TEXT, "streams.s.results.0.uri=mqtt://h/x", "streams.t.results.0.uri=mqtt://h/x")
     assert "streams.t.results.0.uri: streams.s.results.0.uri writes there already" in problem
 

@@ -13,7 +13,7 @@ from vrseg.address import LIVE, local_path, scheme_of
 from vrseg.config.document import KeyPath, Problem, dotted
 from vrseg.config.mistakes import did_you_mean
 from vrseg.config.rules_outputs import output_problems
-from vrseg.config.rules_results import class_problems, is_shared, result_problems, watch_problems
+from vrseg.config.rules_results import class_problems, is_shared_broker, is_webhook, result_problems, watch_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,8 +113,9 @@ def _written(stream: Stream, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     for index, output in enumerate(stream.outputs):
         yield (*path, "outputs", index, "uri"), output.uri
     for index, results in enumerate(stream.results):
-        if not is_shared(results):
-            yield (*path, "results", index, "uri"), results.uri
+        if not is_webhook(results):
+            of = f" of {path[-1]}" if is_shared_broker(results) else ""
+            yield (*path, "results", index, "uri"), results.uri + of
 
 
 def _identity(uri: str) -> str:

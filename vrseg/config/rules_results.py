@@ -48,10 +48,14 @@ def is_remote(results: ResultOutput) -> bool:
     return _scheme(results) in (*_BROKERS, *_WEBHOOKS)
 
 
-def is_shared(results: ResultOutput) -> bool:
-    """Tell whether several streams may name the same address: each says itself whose results they are."""
-    scheme = _scheme(results)
-    return scheme in _WEBHOOKS or (scheme in _BROKERS and not urlsplit(results.uri).path.strip("/"))
+def is_webhook(results: ResultOutput) -> bool:
+    """Tell whether results go to a webhook: any number of outputs may name the same one."""
+    return _scheme(results) in _WEBHOOKS
+
+
+def is_shared_broker(results: ResultOutput) -> bool:
+    """Tell whether several streams may name the same address of a broker: without a topic, each has its own."""
+    return _scheme(results) in _BROKERS and not urlsplit(results.uri).path.strip("/")
 
 
 def watch_problems(stream: Stream, path: KeyPath) -> Iterator[Problem]:
