@@ -43,6 +43,8 @@ class Member:
     error: VrsegError | None = None
     """What it died of, once it is beyond help."""
     paused: bool = False
+    halted: bool = False
+    """Its present life is being ended for a change, and not because it is over."""
     change: Change | None = None
     """What is being done to it now."""
 
@@ -136,7 +138,6 @@ class Fleet:
         if change == "remove":
             self._running.plan = without_stream(self._running.plan, member.name)
             self.forget(member)
-            self._running.watches.remove(member.name)
         elif change == "pause":
             member.paused = True
             self._running.recorder.stream_state(member.name, "paused")
@@ -145,16 +146,19 @@ class Fleet:
             self._live(member)
         self._changed.set()
 
-    def forget(self, member: Member) -> None:
-        """Leave no trace of a stream that has stopped."""
+    def forget(self, member: Member, *, for_good: bool = True) -> None:
+        """Leave no trace of a stream that has stopped, but what its next life needs if it is not `for_good`."""
         del self.members[member.name]
         self._running.recorder.remove_stream(member.name)
-        self._running.views.remove(member.name)
+        if for_good:
+            self._running.views.remove(member.name)
+            self._running.watches.remove(member.name)
 
     async def halt(self, members: Iterable[Member], timeout_s: float) -> None:
         """Let streams drain; what has not after `timeout_s` is cancelled."""
         tasks = {member.task: member for member in members if member.task is not None}
         for member in tasks.values():
+            member.halted = True
             member.stop.set()
         if not tasks:
             return
@@ -225,6 +229,7 @@ class Fleet:
         if self._running.stop.is_set():
             return
         member.stop = asyncio.Event()
+        member.halted = False
         member.error = None
         self._running.recorder.stream_state(member.name, "starting")
         member.task = self._group.create_task(self._keep(member))
@@ -234,7 +239,8 @@ class Fleet:
         try:
             member.error = await keep_stream(self._running, member.name, member.ledger, member.stop)
             if member.error is None:
-                recorder.stream_state(member.name, "ended")
+                if not member.halted:
+                    recorder.stream_state(member.name, "ended")
             else:
                 recorder.stream_state(member.name, "failed", str(member.error))
         finally:

@@ -99,7 +99,7 @@ class Reloads:
         origins = {member.name: member.origin for member in leaving}
         paused = {member.name for member in leaving if member.paused}
         for member in leaving:
-            fleet.forget(member)
+            fleet.forget(member, for_good=member.name in what.streams.removed)
         self._swap(models, plan, what, loaded)
         for name in (*what.streams.changed, *what.streams.added):
             fleet.start(name, origins.get(name, "file"), paused=name in paused)

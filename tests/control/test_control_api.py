@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -96,6 +97,24 @@ FORBIDDEN: list[tuple[dict[str, Any], str]] = [
     (HOST | {"model": "person", "results": [{"uri": "-"}]}, "stream.results.0.uri"),
     (HOST | {"model": "person", "results": [{"uri": "http://10.0.0.5/"}]}, "stream.results.0.uri"),
 ]
+
+
+def test_a_trace_shows_what_threads_and_frames_do(daemon: Daemon) -> None:
+    status, answer = daemon.ask("POST", "/api/v1/trace?seconds=1")
+    assert status == 200
+    names = {one["args"]["name"] for one in answer["traceEvents"] if one["name"] == "thread_name"}
+    assert names >= {"host.source", "host.decode", "host"}
+    spans = [one for one in answer["traceEvents"] if one["ph"] == "X"]
+    assert {one["name"] for one in spans} >= {"source", "decode", "frame"}
+    assert all(one["dur"] >= 0 and one["ts"] + one["dur"] <= 1.5e6 for one in spans)
+    assert 5 <= sum(one["name"] == "frame" for one in spans) <= 25
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(daemon.ask, "POST", "/api/v1/trace?seconds=1")
+        time.sleep(0.3)
+        assert daemon.ask("POST", "/api/v1/trace?seconds=1")[0] == 409
+        assert first.result()[0] == 200
+    for seconds in ("0", "-1", "31", "nan", "inf", "x", ""):
+        assert daemon.ask("POST", f"/api/v1/trace?seconds={seconds}")[0] == 422
 
 
 def test_only_listed_addresses_may_be_named(daemon: Daemon) -> None:

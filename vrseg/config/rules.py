@@ -14,6 +14,7 @@ from vrseg.config.document import KeyPath, Problem, dotted
 from vrseg.config.mistakes import did_you_mean
 from vrseg.config.rules_outputs import output_problems
 from vrseg.config.rules_results import class_problems, is_shared_broker, is_webhook, result_problems, watch_problems
+from vrseg.config.rules_server import server_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +41,7 @@ def _server(server: Server) -> Iterator[Problem]:
     host, _, port = server.listen.rpartition(":")
     if int(port) > 65535:
         yield Problem(("server", "listen"), f"port {port} does not exist; the highest is 65535")
+    yield from server_problems(server)
     if not is_loopback(host) and not server.token:
         yield Problem(
             ("server", "listen"), "can be reached from other machines; set server.token, or listen on 127.0.0.1"

@@ -171,7 +171,7 @@ class Ingest:
         took_s = time.monotonic() - started_s
         # reading a file is work; reading a camera is waiting for it
         waited_s, busy_s = (took_s, 0.0) if self._stages.live else (0.0, took_s)
-        self._observer.stage_done("source", waited_s, busy_s)
+        self._observer.stage_done("source", waited_s, busy_s, thread=worker.name)
         return batch
 
     async def _guard(self, reader: asyncio.Task[VrsegError | None], stop: asyncio.Event) -> VrsegError | None:

@@ -45,8 +45,8 @@ class Observer(Protocol):
     def worker_ended(self, stage: StageName, inbox: Channel[Any] | None, outbox: Channel[Any] | None) -> None:
         """That thread is gone."""
 
-    def stage_done(self, stage: StageName, waited_s: float, busy_s: float) -> None:
-        """One item waited, then was worked on."""
+    def stage_done(self, stage: StageName, waited_s: float, busy_s: float, *, thread: str = "") -> None:
+        """One item waited, then was worked on; `thread` is the name of who did it, where that is known."""
 
     def batch_done(self, model: str, size: int, *, ok: bool) -> None:
         """One inference call ended."""

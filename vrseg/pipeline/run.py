@@ -48,7 +48,7 @@ class StageRunner(Generic[In, Out]):
         outputs, busy_s = await self._worker.call(_timed, self._stage.process, item)
         # see DeviceTimed; read like this, since a stage may be wrapped
         busy_s = getattr(self._stage, "device_s", busy_s)
-        self._observer.stage_done(self._name, waited_s, busy_s)
+        self._observer.stage_done(self._name, waited_s, busy_s, thread=self._worker.name)
         return outputs
 
     async def process_burst(self, items: deque[tuple[In, float]], outputs: list[Out]) -> None:
@@ -59,7 +59,7 @@ class StageRunner(Generic[In, Out]):
         waiting = [item for item, _ in items]
         for busy_s in await self._worker.call(_timed_burst, self._stage.process, waiting, outputs):
             _, waited_s = items.popleft()
-            self._observer.stage_done(self._name, waited_s, busy_s)
+            self._observer.stage_done(self._name, waited_s, busy_s, thread=self._worker.name)
 
     async def flush(self) -> list[Out]:
         """Collect the tail."""

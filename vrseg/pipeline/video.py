@@ -73,8 +73,9 @@ class Video:
     async def write(self, frame: Frame, waited_s: float) -> Written:
         """Encode a frame and write its packets."""
         started_s, handed_s, ended_s, lost = await self._worker.call(self._write_frame, frame)
-        self._observer.stage_done("encode", waited_s, handed_s - started_s)
-        self._observer.stage_done("sink", 0.0, ended_s - handed_s)
+        name = self._worker.name
+        self._observer.stage_done("encode", waited_s, handed_s - started_s, thread=name)
+        self._observer.stage_done("sink", 0.0, ended_s - handed_s, thread=f"{name}, sinks")
         self._tell()
         return Written(handed_s=handed_s, lost=lost)
 

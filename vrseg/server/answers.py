@@ -225,8 +225,16 @@ class Reloaded(Answer):
     streams: Changed
 
 
+class TraceMetadata(Answer):
+    """Of a trace."""
+
+    spans_left_out: int
+    """Beyond what one trace may hold."""
+
+
 class Trace(Answer):
     """What the stages did, in the format of Chrome's trace viewer and of Perfetto."""
 
     displayTimeUnit: Literal["ms"]  # noqa: N815 -- the format's own name
     traceEvents: tuple[dict[str, Any], ...]  # noqa: N815 -- as above
+    metadata: TraceMetadata

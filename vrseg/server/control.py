@@ -18,9 +18,11 @@ from vrseg.config.show import redacted_section
 from vrseg.errors import ConfigError, Finding, VrsegError
 from vrseg.fleet import BusyError
 from vrseg.server.answers import NewStream, Reloaded, Streams, StreamView
+from vrseg.server.answers import Trace as TraceAnswer
 from vrseg.server.problems import as_json, refusal
 from vrseg.server.route import Parameter, Route
 from vrseg.telemetry.status import stream_row
+from vrseg.telemetry.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 BODY_TIMEOUT_S = 10.0
 LONGEST_DRAIN_S = 60.0
+LONGEST_TRACE_S = 30
 
 _ID = Parameter(
     name="id", where="path", schema={"type": "string", "pattern": NAME_PATTERN}, description="Name of the stream."
@@ -42,6 +45,12 @@ _TIMEOUT = Parameter(
     where="query",
     schema={"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m)$", "examples": ["5s"]},
     description="How long the stream may take to drain, at most 60s; the configuration's `drain_timeout` if left out.",
+)
+_SECONDS = Parameter(
+    name="seconds",
+    where="query",
+    schema={"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_TRACE_S, "default": 5},
+    description="For how long.",
 )
 
 
@@ -93,6 +102,18 @@ class Control:
         name = request.match_info["id"]
         self.fleet.resume(name)
         return web.json_response(self.view(name))
+
+    async def trace(self, request: web.Request) -> web.Response:
+        recorder = self.running.recorder
+        seconds = _trace_s(request)
+        if recorder.trace is not None:
+            raise BusyError("a trace is being taken; ask again when it is done")
+        trace = recorder.trace = Trace()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            recorder.trace = None
+        return web.json_response(trace.document())
 
     async def reload(self, _request: web.Request) -> web.Response:
         if self.reloads is None:
@@ -169,6 +190,15 @@ def control_routes(control: Control) -> list[Route]:
         ),
         Route(
             method="POST",
+            path="/api/v1/trace",
+            handler=control.trace,
+            summary="What threads and frames do in the next seconds, for Perfetto or chrome://tracing.",
+            parameters=(_SECONDS,),
+            answers={200: TraceAnswer},
+            errors=(409, 422),
+        ),
+        Route(
+            method="POST",
             path="/api/v1/reload",
             handler=control.reload,
             summary="Read the configuration anew; touch only what differs. Answers when that is done.",
@@ -201,6 +231,17 @@ def _drain_timeout_s(request: web.Request, config: Config) -> float:
     if timeout_s > LONGEST_DRAIN_S:
         raise ConfigError(Finding(path="timeout", text=f"is too long; write at most {LONGEST_DRAIN_S:.0f}s"))
     return timeout_s
+
+
+def _trace_s(request: web.Request) -> float:
+    text = request.query.get("seconds", "5")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= LONGEST_TRACE_S:
+        raise ConfigError(Finding(path="seconds", text=f"write a number above 0 and up to {LONGEST_TRACE_S}"))
+    return seconds
 
 
 def read_stream(data: Any) -> NewStream:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vrseg.stage import LastingOutput
     from vrseg.telemetry.metrics import Metrics
     from vrseg.telemetry.readings import Mark, Readings
+    from vrseg.telemetry.trace import Trace
 
 SAMPLE_INTERVAL_S = 1.0
 # The verdict looks back this far: long enough to be steady, short enough to follow a change.
@@ -71,6 +72,8 @@ class Recorder:
         """Engine in use, by model."""
         self.on_stream_state: Callable[[str, StreamState, str], None] = _nobody_listens
         """Told of each new state of a stream, with its detail."""
+        self.trace: Trace | None = None
+        """Told of every span while somebody wants a trace."""
         self.meter = StageMeter()
         self._metrics = metrics
         # What is counted for each frame: to find an instrument's child anew each time costs more than to count.
@@ -117,7 +120,9 @@ class Recorder:
     def worker_ended(self, stage: StageName, inbox: Channel[Any] | None, outbox: Channel[Any] | None) -> None:
         self.meter.worker_ended(stage, inbox, outbox)
 
-    def stage_done(self, stage: StageName, waited_s: float, busy_s: float) -> None:
+    def stage_done(self, stage: StageName, waited_s: float, busy_s: float, *, thread: str = "") -> None:
+        if self.trace is not None:
+            self.trace.stage_done(stage, thread, waited_s, busy_s)
         self.meter.stage_done(stage, waited_s, busy_s)
         self._metrics.stage_duration.observe(stage, busy_s)
         self._metrics.stage_wait.observe(stage, waited_s)
@@ -145,6 +150,8 @@ class Recorder:
         self._metrics.latency.observe(stream, latency_s)
         if late:
             self._metrics.deadline_misses.labels(stream).inc()
+        if self.trace is not None:
+            self.trace.frame_delivered(stream, latency_s)
         if stream in self.streams:
             record = self.streams[stream]
             record.last_latency_s = latency_s
