@@ -137,7 +137,7 @@ def test_the_live_video_comes_part_by_part_and_ffmpeg_reads_it(daemon: Daemon) -
     assert head[1]["X-Codec"].startswith("avc1.")
     first = int(re.findall(r"MEDIA-SEQUENCE:(\d+)", playlist)[0])
     whole = get(daemon, f"/live/door/{first}.m4s")[2]
-    with av.open(io.BytesIO(head[2] + whole), format="mp4") as container:
+    with av.open(io.BytesIO(head[2] + whole), "r", format="mp4") as container:
         frames = list(container.decode(video=0))
     assert (frames[0].width, frames[0].height) == (320, 180)
     assert frames[0].key_frame

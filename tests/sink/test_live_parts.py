@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from fractions import Fraction
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import av
@@ -43,7 +44,7 @@ def muxed(parts: list[LivePart], shift_s: Fraction = Fraction(0)) -> bytes:
 
 
 def read(data: bytes) -> list[tuple[float, bytes]]:
-    with av.open(io.BytesIO(data), format="mp4") as container:
+    with av.open(io.BytesIO(data), "r", format="mp4") as container:
         return [(float(frame.time or 0), bytes(frame.planes[0])) for frame in container.decode(video=0)]
 
 
@@ -66,7 +67,7 @@ def test_parts_are_a_quarter_of_a_second_and_begin_anew_at_key_frames() -> None:
     parts = parts_of(encoded(frames_at(every(75)), LIVE))
     assert [part.independent for part in parts] == [True, False, False, False] * 2 + [True, False]
     assert [len(part.packets) for part in parts] == [8, 8, 8, 6] * 2 + [8, 7]
-    assert all(part.start_s + part.duration_s == after.start_s for part, after in zip(parts, parts[1:], strict=False))
+    assert all(part.start_s + part.duration_s == after.start_s for part, after in pairwise(parts))
     assert parts[0].track is parts[-1].track
     assert parts[0].track.codec.startswith("avc1.")
 
@@ -87,7 +88,7 @@ def test_a_hole_in_the_stream_stays_a_hole() -> None:
 
 def test_a_turned_picture_is_shown_upright() -> None:
     packets = encoded(frames_at(every(3), rotation_deg=90), LIVE)
-    with av.open(io.BytesIO(muxed(parts_of(packets))), format="mp4") as container:
+    with av.open(io.BytesIO(muxed(parts_of(packets))), "r", format="mp4") as container:
         assert next(container.decode(video=0)).rotation == -90
 
 

@@ -44,7 +44,7 @@ def video_of(broadcast: Broadcast, track_number: int) -> list[float]:
     track = broadcast.track(track_number)
     assert track is not None
     pieces = [piece.data for one in broadcast.segments if one.track is track for piece in one.pieces]
-    with av.open(io.BytesIO(track.init + b"".join(pieces)), format="mp4") as container:
+    with av.open(io.BytesIO(track.init + b"".join(pieces)), "r", format="mp4") as container:
         return [float(frame.time or 0) for frame in container.decode(video=0)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
+import numpy as np
 from av.error import FFmpegError
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from PIL import Image
@@ -72,7 +73,8 @@ class JpegStill:
         except (FFmpegError, ValueError) as error:
             raise MediaError(f"FFmpeg cannot make a JPEG of {picture.format.name}: no preview") from error
         plane = small.planes[0]
-        return Image.frombuffer("RGB", size, memoryview(plane), "raw", "RGB", plane.line_size, 1)
+        pixels = np.frombuffer(memoryview(plane), np.uint8)
+        return Image.frombuffer("RGB", size, pixels, "raw", "RGB", plane.line_size, 1)
 
 
 def _size_within(max_width: int, frame: Frame) -> tuple[int, int]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vrseg.config.schema import Stream
     from vrseg.frame import Frame
     from vrseg.models.spec import ModelSpec
+    from vrseg.sink.live import LivePart
     from vrseg.stage import Stage
 
 
@@ -41,7 +42,12 @@ class StreamView:
         """Make the sink that feeds the broadcast during one life; None where there is no broadcast."""
         if self.broadcast is None:
             return None
-        return LiveSink(partial(asyncio.get_running_loop().call_soon_threadsafe, self.broadcast.add))
+        loop, add = asyncio.get_running_loop(), self.broadcast.add
+
+        def publish(part: LivePart) -> None:
+            loop.call_soon_threadsafe(add, part)
+
+        return LiveSink(publish)
 
 
 class Views:

@@ -17,7 +17,7 @@ export class Detail {
     this.output = pane("Output");
     this.found = element("ul", { className: "found", "aria-label": "Found now" });
     this.figures = Object.fromEntries(
-      ["codec", "size", "frames/s", "latency p50", "p95", "p99", "delivered", "dropped", "failed", "reconnects", "damaged units"]
+      ["codec", "size", "frames/s", "latency p50", "p95", "p99", "delivered", "dropped", "failed", "under way", "reconnects", "damaged units"]
         .map((one) => [one, figure(one)]));
     this.stages = element("tbody");
     this.queues = element("tbody");
@@ -47,7 +47,7 @@ export class Detail {
     this.state.className = `pill ${stream.state}`;
     say(this.state, stream.state);
     say(this.pauseButton, this.paused ? "Resume" : "Pause");
-    for (const side of [this.input, this.output]) showNotice(side.screen, side.box, notice(stream, serverNow), side.shown);
+    for (const side of [this.input, this.output]) showNotice(side.screen, side.box, notice(stream, serverNow, side.missing), side.shown);
     const { frames, latency_recent_s: latency } = stream;
     const dropped = Object.entries(frames.dropped).filter(([, n]) => n);
     const values = {
@@ -57,7 +57,8 @@ export class Detail {
       "latency p50": duration(latency.p50), "p95": duration(latency.p95), "p99": duration(latency.p99),
       "delivered": count(frames.delivered),
       "dropped": dropped.length ? dropped.map(([why, n]) => `${count(n)} ${why.replace("_", " ")}`).join(", ") : "0",
-      "failed": count(frames.failed), "reconnects": count(stream.reconnects), "damaged units": count(stream.damaged_units),
+      "failed": count(frames.failed), "under way": count(frames.under_way),
+      "reconnects": count(stream.reconnects), "damaged units": count(stream.damaged_units),
     };
     for (const [key, value] of Object.entries(values)) say(this.figures[key].value, value);
     this.#tables(status);
@@ -102,6 +103,7 @@ export class Detail {
           const told = (delay) => {
             tries = 0;
             output.shown = true;
+            output.missing = false;
             output.image.hidden = true;
             output.video.hidden = false;
             say(output.caption, `as encoded \u00b7 ${delay.toFixed(1)} s behind`);
@@ -109,6 +111,7 @@ export class Detail {
           this.#askResults(results.signal);
           await play(output.video, `/live/${encodeURIComponent(this.name)}/`, { isLive, signal, onDelay: told });
         } catch {
+          output.missing = true;
           await pause(1000, signal);
         } finally {
           results.abort();
@@ -154,11 +157,12 @@ function pane(name) {
   const box = element("p", { className: "notice", hidden: true });
   const screen = element("div", { className: "screen" }, image, video, box);
   const caption = element("span", {}, "");
-  return { image, video, box, screen, caption, shown: false,
+  return { image, video, box, screen, caption, shown: false, missing: false,
     figure: element("figure", { className: "pane" }, screen, element("figcaption", {}, element("strong", {}, name), caption)) };
 }
 
 function shown(side, about, what) {
+  side.missing = !about;
   if (!about) return;
   side.shown = true;
   side.image.hidden = false;
@@ -182,7 +186,9 @@ function cell(text) {
 }
 
 function gauge(ratio) {
-  return element("td", {}, element("meter", { value: ratio, min: 0, max: 1, "aria-hidden": "true" }),
+  const filled = element("span");
+  filled.style.width = `${100 * ratio}%`;
+  return element("td", {}, element("span", { className: "track", "aria-hidden": "true" }, filled),
     element("span", { className: "share" }, percent(ratio)));
 }
 

@@ -4,8 +4,12 @@ import { followStills } from "./pictures.js";
 import { duration, element, foundWords, lossOf, percent, say, span } from "./words.js";
 
 /** Text over a picture that does not come; empty while it does. */
-export function notice(stream, serverNow) {
-  if (stream.state === "running" || stream.state === "draining") return null;
+export function notice(stream, serverNow, isMissing) {
+  if (stream.state === "running" || stream.state === "draining") {
+    if (!isMissing) return null;
+    const why = stream.frames.entered ? "Frames come in, but none gets through in time." : "No frame has come yet.";
+    return { head: "No picture", lines: [["why", why]] };
+  }
   const heads = { starting: "Starting", reconnecting: "No picture", failed: "Failed", ended: "Ended", paused: "Paused" };
   const { why, nextTry } = lossOf(stream);
   const lines = [];
@@ -62,11 +66,13 @@ export class Tile {
         this.found));
     this.item.dataset.stream = name;
     this.live = false;
+    this.missing = false;
     followStills(this.image, name, {
       place: this.screen,
       isLive: () => this.live,
       signal: this.stop.signal,
       onPicture: (about) => {
+        this.missing = !about;
         if (!about) return;
         this.image.hidden = false;
         showFound(this.found, about);
@@ -78,7 +84,7 @@ export class Tile {
     this.live = stream.state === "running";
     this.state.className = `pill ${stream.state}`;
     say(this.state, stream.state);
-    showNotice(this.screen, this.box, notice(stream, serverNow), !this.image.hidden);
+    showNotice(this.screen, this.box, notice(stream, serverNow, this.missing), !this.image.hidden);
     const dropped = Object.values(stream.frames.dropped).reduce((sum, n) => sum + n, 0);
     const share = stream.frames.entered ? dropped / stream.frames.entered : 0;
     say(this.figures.rate.value, rate === null ? "\u2013" : rate.toFixed(1));
