@@ -190,6 +190,29 @@ class AwaySink(ToySink):
         return False
 
 
+class WishingSink(AwaySink):
+    """Waits for a key frame from its tenth packet on."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, range(0))
+        self._wishes = 1
+
+    def take_key_wish(self) -> bool:
+        if self._seen < 10 or not self._wishes:
+            return False
+        self._wishes -= 1
+        return True
+
+
+def test_one_key_frame_fulfils_the_wishes_of_all() -> None:
+    stage = Stage(camera(30))
+    encoder = AskedEncoder()
+    outputs = (OutputStages(encode=encoder, sinks=(WishingSink("0"), WishingSink("1"))),)
+    stage.stages = replace(stage.stages, outputs=outputs)
+    stage.run()
+    assert len(encoder.asked_before) == 2, "the first, and the one that both have wished for"
+
+
 @pytest.mark.parametrize("beside", ["nothing", "recording", "results"])
 def test_a_frame_is_dropped_when_no_output_took_it_and_delivered_when_one_did(beside: str) -> None:
     stage = Stage(camera(30))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING
 
@@ -205,6 +206,32 @@ def test_an_index_that_was_torn_is_read_as_far_as_it_is_whole(tmp_path: Path, te
     keeper.apply(None)
     assert names(tmp_path) == ["cam-110000.mp4"]
     assert len(list(loaded(tmp_path))) == 1
+
+
+@given(
+    lines=st.lists(
+        st.one_of(
+            st.binary(max_size=30).map(lambda line: line.replace(b"\n", b"")),
+            st.dictionaries(
+                st.sampled_from(["name", "inode", "size", "mtime_s", "ended_s", "gone"]),
+                st.one_of(
+                    st.none(), st.text(max_size=5), st.floats(), st.integers(), st.lists(st.integers(), max_size=2)
+                ),
+            ).map(lambda fields: json.dumps(fields).encode()),
+        ),
+        max_size=8,
+    )
+)
+def test_whatever_an_index_holds_it_can_be_read_and_deletes_nothing_of_others(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]
+) -> None:
+    folder = tmp_path_factory.mktemp("index")
+    stranger = folder / "0"
+    stranger.write_bytes(b"x")
+    WrittenFiles(folder / PATTERN).path.write_bytes(b"\n".join(lines))
+    keeper = retention(folder, Clocks(), keep_bytes=0)
+    keeper.apply(None)
+    assert stranger.exists()
 
 
 def loaded(folder: Path) -> WrittenFiles:

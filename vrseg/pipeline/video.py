@@ -97,7 +97,8 @@ class Video:
         if self._time_base is None:
             self._time_base = frame.time_base
         # Who left out what stood in for frames can go on at a key frame only.
-        if self._stood_in or any(feed.take_key_wish() for feed in self._sinks):
+        wishes = [feed.take_key_wish() for feed in self._sinks]
+        if self._stood_in or any(wishes):
             self._stood_in = False
             self._ask_for_key()
         packets = list(self._encode.process(frame))
@@ -110,7 +111,8 @@ class Video:
             return
         self._stood_in = True
         # Who comes back meanwhile need not wait for the source.
-        if any(feed.take_key_wish() for feed in self._sinks if feed.steady):
+        wishes = [feed.take_key_wish() for feed in self._sinks if feed.steady]
+        if any(wishes):
             self._ask_for_key()
         for frame in stand_in.process(absence):
             self._made_pts.add(round(frame.pts * frame.time_base / self._time_base))

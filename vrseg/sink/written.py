@@ -159,14 +159,18 @@ class WrittenFiles:
             if "gone" in known:
                 self._files.pop(known["gone"], None)
                 return
-            file = Written(**known)
-        except (ValueError, TypeError):  # torn by a power cut
+            file = Written(
+                name=str(known["name"]),
+                inode=int(known["inode"]),
+                size=int(known["size"]),
+                mtime_s=float(known["mtime_s"]),
+                ended_s=float(known["ended_s"]),
+            )
+        except (ValueError, TypeError, KeyError, OverflowError):  # torn by a power cut, or not written by us
             return
-        parts = file.name.split("/")
-        if file.name.startswith("/") or ".." in parts:  # not written by us
-            return
-        self._files.pop(file.name, None)
-        self._files[file.name] = file
+        if file.name and not file.name.startswith("/") and ".." not in file.name.split("/"):
+            self._files.pop(file.name, None)
+            self._files[file.name] = file
 
     def _put(self, file: Written) -> None:
         self._files.pop(file.name, None)  # the last written comes last
