@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vrseg.address import is_playlist, scheme_of
@@ -21,7 +22,7 @@ from vrseg.sink.results import ResultRecords
 from vrseg.source.open import make_source
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
     from vrseg.backend.backend import Backend
@@ -45,14 +46,14 @@ def model_stages(
 ) -> ModelStages:
     """Return the stages of a model. `read_by` are streams whose results somebody reads, beside the configured sinks."""
     section = config.models[name]
-    streams = {stream: one for stream, one in config.streams.items() if one.model == name}
-    styles = {stream: style for stream, one in streams.items() if one.outputs and (style := view_style(one, spec))}
-    read = any(_is_read(one) or stream in read_by for stream, one in streams.items())
+    streams = [stream for stream, one in config.streams.items() if one.model == name]
+    audience = audience_of(name, config, spec)
+    read = audience.read or any(stream in read_by for stream in streams)
     work = backend.make_model(
         spec,
         section,
         max_batch=section.batch.max_size,
-        styles=styles,
+        styles=audience.styles,
         host_results=read or not streams,  # frames that come by the Python API belong to no configured stream
     )
     return ModelStages(
@@ -64,6 +65,27 @@ def model_stages(
         max_delay_s=section.batch.max_delay,
         niceness=niceness,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audience:
+    """Who looks at what a model says. Where a device's models draw, they draw for those they were loaded with."""
+
+    styles: Mapping[str, ViewStyle]
+    """What the outputs show, by stream."""
+    read: bool
+    """Something on the host looks at results."""
+
+    def covers(self, other: Audience) -> bool:
+        """Tell whether a model that was loaded for this audience can serve another."""
+        return other.styles.items() <= self.styles.items() and (self.read or not other.read)
+
+
+def audience_of(name: str, config: Config, spec: ModelSpec) -> Audience:
+    """Gather who looks at a model."""
+    streams = {stream: one for stream, one in config.streams.items() if one.model == name}
+    styles = {stream: style for stream, one in streams.items() if one.outputs and (style := view_style(one, spec))}
+    return Audience(styles=styles, read=any(map(_is_read, streams.values())))
 
 
 def _is_read(stream: Stream) -> bool:

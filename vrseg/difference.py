@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from vrseg.config.document import dotted
 from vrseg.errors import ConfigError, Finding
-from vrseg.plan import with_streams
+from vrseg.plan import outgrown, with_streams
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -81,9 +81,12 @@ def _at(config: Config, path: tuple[str, ...]) -> object:
 
 
 def rewritten(old: Plan, new: Plan) -> frozenset[str]:
-    """Name the models of both plans whose ONNX file or description was written anew."""
+    """Name the models of both plans that must be loaded anew though their sections may be equal.
+
+    Their ONNX file or description was written anew, or they serve others now.
+    """
     both = old.specs.keys() & new.specs.keys()
-    return frozenset(
+    return outgrown(old, new) | frozenset(
         name for name in both if (old.specs[name], old.stamps[name]) != (new.specs[name], new.stamps[name])
     )
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from vrseg.errors import VrsegError
+from vrseg.errors import ConfigError, Finding, VrsegError
 from vrseg.lives import keep_stream
-from vrseg.plan import with_streams, without_stream
+from vrseg.plan import outgrown, with_streams, without_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 Origin: TypeAlias = Literal["file", "http"]
 Change: TypeAlias = Literal["remove", "restart", "pause"]
+
+_NOT_LOADED_FOR = (
+    "on this device a model draws and tells for the streams that it was loaded with; "
+    "write this one into the file and reload, or leave out what it shows and tells"
+)
 
 
 class NoSuchStreamError(VrsegError):
@@ -107,7 +112,10 @@ class Fleet:
         self._check_open()
         if name in self.members:
             raise BusyError(f"a stream is named {name!r} already; remove it first, or choose another name")
-        self._running.plan = with_streams(self._running.plan, {name: section})
+        plan = with_streams(self._running.plan, {name: section})
+        if outgrown(self._running.plan, plan):
+            raise ConfigError(Finding(path="stream.model", text=_NOT_LOADED_FOR))
+        self._running.plan = plan
         self.start(name, "http")
 
     def order(self, name: str, change: Change, timeout_s: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from vrseg.assembly import is_live, stream_stages
+from vrseg.assembly import audience_of, is_live, stream_stages
 from vrseg.backend.choose import choose_backend
 from vrseg.models.load import load_spec
 
@@ -77,6 +77,20 @@ def without_stream(plan: Plan, name: str) -> Plan:
     """Return the plan without one of its streams."""
     streams = {one: stream for one, stream in plan.config.streams.items() if one != name}
     return _of_streams(plan, streams, {one: live for one, live in plan.live.items() if one != name})
+
+
+def outgrown(old: Plan, new: Plan) -> frozenset[str]:
+    """Name the models of both plans that, as loaded for the old one, could not draw or tell what the new one wants.
+
+    That is so where models draw: on a GPU. On the CPU each stream draws for itself.
+    """
+    if new.backend.make_render is not None:
+        return frozenset()
+    return frozenset(
+        name
+        for name in old.specs.keys() & new.specs.keys()
+        if not audience_of(name, old.config, old.specs[name]).covers(audience_of(name, new.config, new.specs[name]))
+    )
 
 
 def _of_streams(plan: Plan, streams: Mapping[str, Stream], live: Mapping[str, bool]) -> Plan:
