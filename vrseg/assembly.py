@@ -128,11 +128,7 @@ def stream_stages(
 
     `watcher` is one more sink of its first encoding in H.264; `results` come from `watching.Watches`, which outlast it.
     """
-    for output in section.results:
-        check_result_output(output)
-    problems = class_problems(section, [one.name for one in spec.classes], ("streams", name)) if spec else ()
-    if lines := [f"{dotted(problem.path)}: {problem.text}" for problem in problems]:
-        raise ConfigError(*lines)
+    check_watched(name, section, spec)
     return StreamStages(
         ingest=ingest_stages(name, section, backend, live=live, niceness=niceness),
         queue=queue_rule(section, live=live),
@@ -141,6 +137,19 @@ def stream_stages(
         results=results,
         niceness=niceness,
     )
+
+
+def check_watched(name: str, section: Stream, spec: ModelSpec | None) -> None:
+    """Find out whether what a stream watches is there to be seen, and can be told where it wants it.
+
+    Raises:
+        ConfigError: a class that the model does not have, an address that results cannot go to, a missing library.
+    """
+    for output in section.results:
+        check_result_output(output)
+    problems = class_problems(section, [one.name for one in spec.classes], ("streams", name)) if spec else ()
+    if lines := [f"{dotted(problem.path)}: {problem.text}" for problem in problems]:
+        raise ConfigError(*lines)
 
 
 def ingest_stages(name: str, section: Stream, backend: Backend, *, live: bool, niceness: int) -> IngestStages:

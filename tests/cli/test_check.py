@@ -135,3 +135,10 @@ def test_the_annotated_example_passes_with_no_warning_but_those_of_its_vr_key_an
     done = vrseg("check", CONFIGS / "vrseg.yaml")
     assert done.code == 0
     assert [line for line in done.err.splitlines() if "`vr`" not in line and "cross middle" not in line] == []
+
+
+def test_a_class_that_the_model_itself_does_not_have_is_a_mistake(vrseg: Vrseg) -> None:
+    zone = "streams.demo.zones={hall: {points: [[0, 0], [1, 0], [1, 1]], classes: [persn]}}"
+    done = vrseg("check", CONFIGS / "vrseg.yaml", "--set", zone, "--set", "models.person.classes=[]")
+    assert done.code == 2
+    assert "zones.hall.classes.0: the model has no class 'persn'; it has foreground" in done.err

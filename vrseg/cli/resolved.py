@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vrseg.address import local_path, redact, scheme_of
-from vrseg.assembly import encode_settings, is_live, queue_rule
+from vrseg.assembly import check_watched, encode_settings, is_live, queue_rule
 from vrseg.backend.choose import choose_backend
 from vrseg.config.quantity import format_duration
 from vrseg.config.rules_results import watch_notes, watch_warnings
@@ -164,6 +164,7 @@ def _model(spec: ModelSpec, model: Model, backend: Backend) -> ResolvedModel:
 
 
 def _stream(name: str, stream: Stream, spec: ModelSpec | None, backend: Backend) -> ResolvedStream:
+    check_watched(name, stream, spec)
     live = is_live(stream)
     rule = queue_rule(stream, live=live)
     return ResolvedStream(

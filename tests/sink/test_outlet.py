@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+from plugins.broker import wait_for
+from structlog.testing import capture_logs
+
+from vrseg.errors import ConfigError
+from vrseg.sink.event_file import EventFile
+from vrseg.sink.mqtt import check_installed
+from vrseg.sink.outlet import Mailbox, Outlet
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def numbered(number: int) -> dict[str, Any]:
+    return {"kind": "enter", "number": number}
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(1, 6)), max_size=20), st.integers(1, 5))
+def test_a_mailbox_keeps_the_newest_in_order_and_counts_the_others(actions: list[int | None], capacity: int) -> None:
+    """None takes what is there, a number puts so many."""
+
+    async def play() -> None:
+        mailbox = Mailbox(capacity)
+        put = taken = 0
+        expected: list[int] = []
+        for action in actions:
+            if action is None:
+                if expected:
+                    got = [record["number"] for record in await mailbox.take()]
+                    assert got == expected
+                    taken += len(got)
+                    expected = []
+            else:
+                for _ in range(action):
+                    mailbox.put(numbered(put))
+                    expected = [*expected, put][-capacity:]
+                    put += 1
+            assert put == taken + len(expected) + mailbox.dropped
+        mailbox.close()
+        assert [record["number"] for record in await mailbox.take()] == expected
+        assert await mailbox.take() == []
+
+    asyncio.run(play())
+
+
+def test_what_another_thread_puts_wakes_the_one_who_waits() -> None:
+    async def play() -> list[dict[str, Any]]:
+        mailbox = Mailbox()
+        threading.Timer(0.05, mailbox.put, [numbered(1)]).start()
+        async with asyncio.timeout(5):
+            return await mailbox.take()
+
+    assert asyncio.run(play()) == [numbered(1)]
+
+
+def test_events_in_a_file_are_readable_at_once_and_outlast_a_full_disk(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "events.jsonl"
+    log = structlog.stdlib.get_logger()
+    outlet = Outlet(EventFile("door", path, None, log), log, name="file", kind="file")
+    outlet.start()
+    outlet.put(numbered(0))
+    wait_for(lambda: path.exists() and path.read_text() == '{"kind":"enter","number":0}\n')
+    outlet.close()
+    assert outlet.join(5.0)
+    path.unlink()
+    path.symlink_to("/dev/full")
+    with capture_logs() as logs:
+        outlet = Outlet(EventFile("door", path, None, log), log, name="file", kind="file")
+        outlet.start()
+        for number in range(3):
+            outlet.put(numbered(number))
+            wait_for(lambda: sum(outlet.dropped.values()) == number + 1)  # noqa: B023 -- awaited within the round
+        path.unlink()
+        outlet.put(numbered(3))
+        wait_for(lambda: outlet.delivered == 1)
+        outlet.close()
+        assert outlet.join(5.0)
+    assert outlet.dropped == {"disk": 3}
+    assert [entry["event"] for entry in logs] == ["events dropped"]
+    assert path.read_text() == '{"kind":"enter","number":3}\n'
+
+
+def test_without_the_library_for_mqtt_there_is_one_line_that_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("vrseg.sink.mqtt.find_spec", lambda _name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'vrseg\[mqtt\]'"):
+        check_installed()
