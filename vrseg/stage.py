@@ -92,9 +92,8 @@ class LastingOutput(Protocol):
         """Tell, once for each wish, whether it waits for a key frame and none need be expected soon."""
 
 
-@runtime_checkable
 class KeyFrameOnDemand(Protocol):
-    """An encoder that can be asked."""
+    """What an encoder has that can be asked for a key frame."""
 
     def request_key_frame(self) -> None:
         """Make the next frame a key frame."""

@@ -15,6 +15,7 @@ from plugins.toys import Ear, ToyDecoder, ToyEncoder, ToyRecorder, ToySink, ToyS
 
 from vrseg.errors import SourceEndedError
 from vrseg.frame import Frame
+from vrseg.gpu.guard import Guarded
 from vrseg.pipeline.ledger import Ledger
 from vrseg.pipeline.outputs import OutputStages
 from vrseg.pipeline.presence import AWAY_AFTER_S, Presence, spoken_age
@@ -207,7 +208,7 @@ class WishingSink(AwaySink):
 def test_one_key_frame_fulfils_the_wishes_of_all() -> None:
     stage = Stage(camera(30))
     encoder = AskedEncoder()
-    outputs = (OutputStages(encode=encoder, sinks=(WishingSink("0"), WishingSink("1"))),)
+    outputs = (OutputStages(encode=Guarded(encoder, "toy"), sinks=(WishingSink("0"), WishingSink("1"))),)
     stage.stages = replace(stage.stages, outputs=outputs)
     stage.run()
     assert len(encoder.asked_before) == 2, "the first, and the one that both have wished for"

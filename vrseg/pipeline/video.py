@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from vrseg.stage import KeyFrameOnDemand, LastingOutput
+from vrseg.stage import LastingOutput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -119,8 +119,10 @@ class Video:
             self._hand_out(self._encode.process(frame))
 
     def _ask_for_key(self) -> None:
-        if isinstance(self._encode, KeyFrameOnDemand):
-            self._encode.request_key_frame()
+        # Read like this, since a stage may be wrapped; one that cannot be asked gives key frames in its own time.
+        request: Callable[[], None] | None = getattr(self._encode, "request_key_frame", None)
+        if request is not None:
+            request()
 
     def _hand_out(self, packets: Iterable[EncodedPacket]) -> str:
         """Give packets to all sinks; return why none took the last of them, or nothing if one did."""
