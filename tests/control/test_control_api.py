@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from plugins.daemon import Daemon, StartDaemon
 
 HOST = {"source": {"uri": "synthetic:64x48@15"}}
-GUEST = {"id": "guest", "stream": {"source": {"uri": "synthetic:64x48@20"}}}
+GUEST: dict[str, Any] = {"id": "guest", "stream": {"source": {"uri": "synthetic:64x48@20"}}}
 SERVER = {"listen": "127.0.0.1:0", "allow": ["synthetic:*", "rtsp://10.0.0.*"]}
 
 
@@ -34,7 +34,8 @@ def daemon(start_daemon: StartDaemon) -> Daemon:
 
 
 def state(daemon: Daemon, name: str) -> str:
-    return {stream["name"]: stream["state"] for stream in daemon.status()["streams"]}.get(name, "gone")
+    found: dict[str, str] = {stream["name"]: stream["state"] for stream in daemon.status()["streams"]}
+    return found.get(name, "gone")
 
 
 def test_the_life_of_a_stream_over_http(daemon: Daemon) -> None:
@@ -139,8 +140,9 @@ def test_mistakes_are_all_told_with_their_place(daemon: Daemon) -> None:
     assert {one["path"] for one in answer["problems"]} >= {"id", "stream.source.transprt", "stream.queue.size"}
     status, answer = daemon.ask("POST", "/api/v1/streams", GUEST | {"stream": HOST | {"model": "nobody"}})
     assert (status, [one["path"] for one in answer["problems"]]) == (422, ["stream.model"])
-    for body in ([], 5, None, {"id": "x"}, {"id": "x", "stream": {}}):
-        assert daemon.ask("POST", "/api/v1/streams", body)[0] == 422 or body is None
+    bodies: list[Any] = [[], 5, {"id": "x"}, {"id": "x", "stream": {}}]
+    for body in bodies:
+        assert daemon.ask("POST", "/api/v1/streams", body)[0] == 422
     assert daemon.ask("POST", "/api/v1/streams/host/restart?timeout=soon")[0] == 422
     assert daemon.ask("POST", "/api/v1/streams/host/restart?timeout=9h")[0] == 422
 
