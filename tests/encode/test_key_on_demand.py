@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from plugins.fake_nvenc import Machine
 
-    from vrseg.frame import Frame
+    from vrseg.frame import EncodedPacket, Frame
     from vrseg.gpu.device import Gpu
     from vrseg.stage import Encode, KeyFrameOnDemand
 
@@ -28,7 +28,7 @@ def key_times(encoder: Encode, frames: Iterable[Frame]) -> list[int]:
     asked = cast("KeyFrameOnDemand", encoder)
     encoder.open()
     asked.request_key_frame()  # before the first frame it changes nothing
-    packets = []
+    packets: list[EncodedPacket] = []
     for index, frame in enumerate(frames):
         if index == ASKED_BEFORE:
             asked.request_key_frame()
