@@ -12,7 +12,7 @@ from plugins.heads import HeadOnGpu, Onlooker, classes, frames_of, inference_of,
 from vrseg.errors import ModelError
 from vrseg.frame import Detections
 from vrseg.gpu.counts import CountsSnapshot
-from vrseg.postprocess.detect_cuda import kept_layout
+from vrseg.postprocess.detect_cuda import kept_layout, places_of
 
 if TYPE_CHECKING:
     from vrseg.frame import Frame
@@ -129,6 +129,24 @@ def test_boxes_are_those_of_the_cpu_in_the_same_order(
         np.testing.assert_array_equal(seen["boxes_xyxy"][:count], result.boxes_xyxy)
         np.testing.assert_array_equal(seen["scores"][:count], result.scores)
         np.testing.assert_array_equal(seen["class_ids"][:count], result.class_ids)
+
+
+def test_what_is_remembered_of_one_batch_serves_no_other(any_gpu: Gpu) -> None:
+    spec = replace(SPEC, decode="yolov5")
+    batches = [[(64, 48, 0)], [(64, 48, 180)], [(48, 64, 90), (100, 30, 0)], [(100, 30, 0), (48, 64, 90)]]
+    with HeadOnGpu(any_gpu, spec) as head:
+        for seed, sizes in enumerate(batches * 2):
+            frames, answers = frames_of(sizes), written(scene(len(sizes), seed), spec, "float32", seed)
+            for frame, expected in zip(head.read(frames, answers), read_on_cpu(spec, frames, answers), strict=True):
+                assert_same(frame, expected)
+
+
+def test_places_are_shared_by_batches_alike_and_written_by_none() -> None:
+    placements = inference_of(SPEC, frames_of([(64, 48, 0)] * 70), {}).placements
+    first, second = places_of(placements)
+    assert places_of(placements) == (first, second)
+    assert not first.flags.writeable
+    assert not second.flags.writeable
 
 
 @pytest.mark.parametrize("objects", [0, 1, 700, 2500])

@@ -12,7 +12,7 @@ from plugins.heads import HeadOnGpu, Onlooker, classes, frames_of, inference_of,
 from vrseg.frame import Segmentation
 from vrseg.gpu.counts import CountsSnapshot
 from vrseg.postprocess.class_map import NOTHING, in_bytes
-from vrseg.postprocess.segment_cuda import window_fields
+from vrseg.postprocess.segment_plan import plan_of, window_fields
 
 if TYPE_CHECKING:
     from vrseg.gpu.device import Gpu
@@ -101,6 +101,41 @@ def test_any_number_of_channels_is_read_as_on_the_cpu(
         assert isinstance(frame.result, Segmentation)
         assert frame.result.class_ids == wanted.class_ids
         np.testing.assert_allclose(frame.result.scores.astype(int), wanted.scores, atol=decode == "logits", rtol=0)
+
+
+def test_what_is_remembered_of_one_batch_serves_no_other(any_gpu: Gpu) -> None:
+    spec = toy_spec(classes=classes(3))
+    batches = [
+        ([(64, 48, 0)], 3, (48, 64), "float32"),
+        ([(64, 48, 180)], 3, (48, 64), "float32"),
+        ([(48, 64, 90), (64, 48, 0)], 3, (48, 64), "float32"),
+        ([(64, 48, 0), (48, 64, 90)], 3, (48, 64), "float32"),
+        ([(64, 48, 0)], 3, (24, 32), "float32"),
+        ([(64, 48, 0)], 3, (48, 64), "float16"),
+        ([(64, 48, 0)], 1, (48, 64), "float32"),
+    ]
+    with HeadOnGpu(any_gpu, spec) as head:
+        for seed, (sizes, channels, plane, dtype) in enumerate(batches * 2):
+            frames = frames_of(sizes)
+            scores = np.random.default_rng(seed).random((len(sizes), channels, *plane)).astype(dtype)
+            found, expected = head.read(frames, {"scores": scores}), read_on_cpu(spec, frames, {"scores": scores})
+            for frame, wanted in zip(found, expected, strict=True):
+                assert isinstance(frame.result, Segmentation)
+                assert frame.result.class_ids == wanted.class_ids
+                np.testing.assert_array_equal(frame.result.scores, wanted.scores)
+
+
+def test_plans_are_shared_by_batches_alike_and_written_by_none() -> None:
+    plan = plan_of(
+        inference_of(toy_spec(), frames_of([(64, 48, 0)] * 70), {}).placements,
+        (70, 1, 48, 64),
+        "float32",
+        spec=toy_spec(),
+        max_batch=70,
+        host_results=False,
+    )
+    assert [launch.frames for launch in plan.launches] == [64, 6]
+    assert not any(one.flags.writeable for one in (plan.scores, *(launch.windows for launch in plan.launches)))
 
 
 @pytest.mark.parametrize("background", [0, 1])

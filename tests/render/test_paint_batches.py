@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plugins.painted import device_result, drawn_on_gpu, on_gpu, surface_of
+from plugins.painted import device_result, drawn_on_gpu, on_gpu, planes, surface_of
 from plugins.to_draw import CLASSES, CROWD, VIEWS, frame_like, noise, person, person_and_dog
 
 from vrseg.errors import ConfigError
@@ -70,6 +70,60 @@ def test_each_frame_of_a_batch_gets_what_it_would_get_alone(any_gpu: Gpu) -> Non
     alone = [one for frame in frames for one in drawn_on_gpu(any_gpu, [frame], STYLES)]
     assert len(together) == len(alone) == 2 * 5 * 4
     assert [ours.most(theirs) for ours, theirs in zip(together, alone, strict=True)] == [0] * len(alone)
+
+
+def test_what_is_remembered_of_one_frame_serves_no_other(any_gpu: Gpu) -> None:
+    plain = frame_like(64, 48)
+    pictures = [
+        plain,
+        frame_like(64, 48, matrix="bt601"),
+        frame_like(64, 48, full_range=True),
+        frame_like(64, 48, pixel_format="p010le"),
+        frame_like(64, 48, rotation_deg=180),
+        frame_like(48, 64),
+    ]
+    results: list[Result] = [person(), person(threshold=90), person(30, 40), person_and_dog(), CROWD]
+    frames = [replace(frame, result=person(), stream="overlay") for frame in pictures]
+    frames += [replace(frame, result=CROWD, stream="overlay") for frame in pictures]
+    frames += [replace(plain, result=result, stream=view) for view in VIEWS for result in results]
+    batches = Batches(any_gpu, STYLES)
+    for frame in 2 * frames:
+        (kept,) = on_gpu(any_gpu, [frame], batches.paint, batches.stream)
+        (fresh,) = drawn_on_gpu(any_gpu, [frame], STYLES)
+        assert planes(kept.picture).most(fresh) == 0
+    batches.paint.close()
+
+
+@pytest.mark.parametrize("result", [person(), CROWD], ids=["mask", "boxes"])
+def test_a_style_that_changes_leaves_nothing_of_the_one_before(any_gpu: Gpu, result: Result) -> None:
+    styles = {"door": style("overlay")}
+    batches = Batches(any_gpu, styles)
+    frame = replace(frame_like(64, 48), stream="door", result=result)
+    for number in range(3):
+        other = tuple(replace(one, color_rgb=(80 * number, 200, 40)) for one in CLASSES)
+        styles["door"] = style("overlay", other)
+        (kept,) = on_gpu(any_gpu, [frame], batches.paint, batches.stream)
+        (fresh,) = drawn_on_gpu(any_gpu, [frame], styles)
+        assert planes(kept.picture).most(fresh) == 0
+    batches.paint.close()
+
+
+@pytest.mark.parametrize("result", [person(), CROWD], ids=["mask", "boxes"])
+def test_a_style_that_comes_back_finds_its_colours_again(any_gpu: Gpu, result: Result) -> None:
+    styles = {"door": style("overlay")}
+    gone = dict(styles)
+    batches = Batches(any_gpu, styles)
+    frame = replace(frame_like(64, 48), stream="door", result=result)
+    (first,) = drawn_on_gpu(any_gpu, [frame], styles)
+    on_gpu(any_gpu, [frame], batches.paint, batches.stream)
+    before = any_gpu.counts.snapshot()
+    styles.clear()
+    batches.draw(("door", result))
+    styles.update(gone)
+    (again,) = on_gpu(any_gpu, [frame], batches.paint, batches.stream)
+    assert planes(again.picture).most(first) == 0
+    assert (any_gpu.counts.snapshot() - before).to_device_bytes > 0
+    batches.paint.close()
 
 
 def test_frames_that_are_not_drawn_keep_their_own_picture(any_gpu: Gpu) -> None:

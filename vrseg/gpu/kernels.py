@@ -64,7 +64,8 @@ class Kernels:
             grid: blocks in x, y, z.
             block: threads in x, y, z.
             arguments: NumPy scalars of the exact type; `numpy.uint64` for device pointers; structures by value as
-                NumPy arrays of one element of a structured type, laid out as C++ does.
+                NumPy arrays of one element of a structured type, laid out as C++ does. CUDA copies them before this
+                returns, so the caller may let go of them, or share what it does not write.
         """
         with stream:
             self._function(name)(grid, block, tuple(map(_plain, arguments)))

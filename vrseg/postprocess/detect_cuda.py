@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,8 @@ _ROW_BYTES = 24  # what a kept box takes: four floats, a score, a class
 _THREADS = 256
 _ALIGNMENT = 256  # of each array: what a memory transaction likes
 _LENT = 2  # one batch that is drawn, one that is read; a second is made only if drawing keeps the first
+# Cameras of one size need one for each size of a batch; those of two sizes take turns in many ways, for months.
+_MAX_REMEMBERED = 256
 
 
 def rows_fields(outputs: Sequence[DeviceTensor], spec: ModelSpec) -> npt.NDArray[Any]:
@@ -113,6 +116,19 @@ def place_fields(placement: Placement) -> tuple[float, ...]:
     return placement.left, placement.top, scale_x, scale_y, width, height, placement.rotation_deg // 90
 
 
+@lru_cache(_MAX_REMEMBERED)
+def places_of(placements: tuple[Placement, ...]) -> tuple[npt.NDArray[Any], ...]:
+    """Describe where frames lie, for each launch: (1,) of PLACES, read-only as many batches share it."""
+    launches = []
+    for start in range(0, len(placements), FRAMES_PER_LAUNCH):
+        part = placements[start : start + FRAMES_PER_LAUNCH]
+        places = np.zeros(1, PLACES)
+        places["of"][0, : len(part)] = [place_fields(one) for one in part]
+        places.flags.writeable = False
+        launches.append(places)
+    return tuple(launches)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptLayout:
     """Where a block holds the kept boxes of all frames: offsets in bytes."""
@@ -129,6 +145,7 @@ class KeptLayout:
         return np.array([tuple(address + offset for offset in offsets)], KEPT)
 
 
+@lru_cache(_MAX_REMEMBERED)
 def kept_layout(max_batch: int, max_boxes: int, start: int = 0) -> KeptLayout:
     """Lay out room for the most that can be kept, from `start` on."""
     counts, boxes, scores, classes, end = _offsets(
@@ -181,7 +198,7 @@ class DetectReader:
         rows: npt.NDArray[Any],
         found: npt.NDArray[Any],
         kept: tuple[npt.NDArray[Any], npt.NDArray[Any]],
-        placements: Sequence[Placement],
+        placements: tuple[Placement, ...],
         stream: cupy.cuda.Stream,
     ) -> None:
         assert self._kernels is not None  # noqa: S101 -- `open` comes first
@@ -191,12 +208,10 @@ class DetectReader:
         self._kernels.launch(f"read_{spec.decode}", stream, grid, block, (rows, found))
         # Such networks did their own suppression: nothing overlaps too much.
         iou = np.float32(np.inf if spec.decode == "end2end" else spec.thresholds.iou)
-        for start in range(0, len(placements), FRAMES_PER_LAUNCH):
-            part = placements[start : start + FRAMES_PER_LAUNCH]
-            places = np.zeros(1, PLACES)
-            places["of"][0, : len(part)] = [place_fields(one) for one in part]
+        for start, places in zip(range(0, len(placements), FRAMES_PER_LAUNCH), places_of(placements), strict=True):
+            frames = min(FRAMES_PER_LAUNCH, len(placements) - start)
             arguments = (found, iou, np.int32(spec.thresholds.max_boxes), np.int32(start), places, *kept)
-            self._kernels.launch("keep", stream, (len(part), 1, 1), block, arguments)
+            self._kernels.launch("keep", stream, (frames, 1, 1), block, arguments)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

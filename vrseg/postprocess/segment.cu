@@ -3,7 +3,7 @@
 // blockIdx.y counts frames. Same arithmetic as segment.py: products and differences are rounded one by one, as NumPy
 // does, so that both agree on which side of a step a score lies.
 
-// What the network gave; strides in elements. Mirrored by SCORES in segment_cuda.py.
+// What the network gave; strides in elements. Mirrored by SCORES in segment_plan.py.
 struct Scores {
     u64 address;
     u64 frame_stride, channel_stride, pixel_stride;
@@ -12,7 +12,7 @@ struct Scores {
     int half_floats;
 };
 
-// The part of a frame's scores that shows its picture, upright. Mirrored by WINDOW in segment_cuda.py.
+// The part of a frame's scores that shows its picture, upright. Mirrored by WINDOW in segment_plan.py.
 struct Window {
     u64 offset;  // scores from the start of the output to this frame's first plane
     int frame;   // in the batch

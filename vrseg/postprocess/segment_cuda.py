@@ -6,7 +6,7 @@ What draws gets 8 bits of each, what leaves the device 16.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import accumulate
+from functools import lru_cache, partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -20,154 +20,24 @@ from vrseg.gpu.memory import host_view
 from vrseg.gpu.tensor import DeviceTensor
 from vrseg.gpu.transfer import clear, copy_to_host
 from vrseg.postprocess.class_map import NOTHING
-from vrseg.postprocess.segment import in_steps, window
+from vrseg.postprocess.segment import in_steps
+from vrseg.postprocess.segment_plan import plan_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import cupy
     import numpy.typing as npt
 
-    from vrseg.frame import U8, U16, Inference, Placement
+    from vrseg.frame import U8, U16, Inference
     from vrseg.gpu.lane import Lane
     from vrseg.gpu.memory import Lease
-    from vrseg.models.spec import ModelSpec
+    from vrseg.postprocess.segment_plan import Launch, Plan, Planes
 
-SCORES = np.dtype(
-    [
-        ("address", np.uint64),
-        ("frame_stride", np.uint64),
-        ("channel_stride", np.uint64),
-        ("pixel_stride", np.uint64),
-        ("width", np.int32),
-        ("channels", np.int32),
-        ("half_floats", np.int32),
-    ],
-    align=True,
-)
-WINDOW = np.dtype(
-    [
-        ("offset", np.uint64),
-        ("frame", np.int32),
-        ("left", np.int32),
-        ("top", np.int32),
-        ("width", np.int32),
-        ("height", np.int32),
-        ("quarter_turns", np.int32),
-    ],
-    align=True,
-)
-FRAMES_PER_LAUNCH = 64  # their windows are 2 KiB of the 4 that a kernel's parameters may have
-WINDOWS = np.dtype([("of", WINDOW, (FRAMES_PER_LAUNCH,))], align=True)
 _THREADS = 256
 _PIXELS_OF_THREAD = {"one_class": 1, "several_classes": 2}
-_ALIGNMENT = 256  # of each frame's planes, in scores: what a memory transaction likes, in bytes too
 _LENT = 2  # one batch that is drawn, one that is read; a second is made only if drawing keeps the first
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Meaning:
-    """What the channels of a network stand for."""
-
-    class_ids: tuple[int, ...]
-    """Of the planes that come out; `NOTHING` in front when no channel stands for it."""
-    something: int = 0
-    """The channel that becomes the plane, when there is one plane."""
-    nothing: int = -1
-    """The channel that it must beat; -1 when there is none."""
-
-
-def meaning_of(channels: int, spec: ModelSpec) -> Meaning:
-    """Choose by the number of channels, as `SegmentHead` does."""
-    background = spec.background_ids
-    if channels == 1:
-        return Meaning(class_ids=(0,))
-    if channels == 2 and len(background) == 1:
-        (nothing,) = background
-        return Meaning(class_ids=(1 - nothing,), something=1 - nothing, nothing=nothing)
-    # Independent scores, none of them for nothing: nothing wins where no score passes the threshold.
-    leading = (NOTHING,) if spec.decode == "probability" and not background else ()
-    return Meaning(class_ids=(*leading, *range(channels)))
-
-
-def scores_fields(tensor: DeviceTensor, *, channels_last: bool) -> tuple[tuple[int, ...], int]:
-    """Describe (N, C, h, w), (N, h, w, C) with `channels_last`, or (N, h, w): the fields of SCORES, and h."""
-    shape = tensor.shape if len(tensor.shape) == 4 else (tensor.shape[0], 1, *tensor.shape[1:])
-    if channels_last:
-        _, height, width, channels = shape
-        channel_stride, pixel_stride = 1, channels
-    else:
-        _, channels, height, width = shape
-        channel_stride, pixel_stride = height * width, 1
-    frame_stride = channels * height * width
-    half_floats = int(tensor.dtype == "float16")
-    return (tensor.address, frame_stride, channel_stride, pixel_stride, width, channels, half_floats), height
-
-
-def window_fields(
-    placements: Sequence[Placement], width: int, height: int, planes: int, spec: ModelSpec
-) -> tuple[npt.NDArray[Any], int]:
-    """Lay the frames' planes one after the other: (N,) of WINDOW, and how many scores they take.
-
-    Args:
-        placements: of the frames.
-        width: of the network's scores.
-        height: as `width`.
-        planes: of each frame.
-        spec: of the network.
-    """
-    fields = np.zeros(len(placements), WINDOW)
-    for index, placement in enumerate(placements):
-        left, top, right, bottom = window(width, height, placement, spec)
-        turns = placement.rotation_deg // 90
-        fields[index] = (0, index, left, top, right - left, bottom - top, turns)
-    sizes = [_aligned(planes * int(one["width"]) * int(one["height"])) for one in fields]
-    ends = list(accumulate(sizes))
-    fields["offset"] = [end - size for end, size in zip(ends, sizes, strict=True)]
-    return fields, ends[-1]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """Where the scores of one batch come from and go to.
-
-    A block holds what crosses to the host, if anybody reads it there: the words of winning classes and planes of 16
-    bits. Behind it lie the planes of 8 bits.
-    """
-
-    meaning: Meaning
-    scores: npt.NDArray[Any]
-    """(1,) of SCORES"""
-    windows: npt.NDArray[Any]
-    """(N,) of WINDOW"""
-    win_words: int
-    """For each frame; 0 when nobody asks which classes win somewhere, or there is one plane."""
-    wins_bytes: int
-    crossing_bytes: int
-    """Of the words and the planes of 16 bits; 0 without host results."""
-    block_bytes: int
-    """Of the largest batch."""
-
-
-def plan_of(item: Inference, spec: ModelSpec, *, max_batch: int, host_results: bool) -> Plan:
-    """Lay out a batch. Only who reads results on the host asks which classes win."""
-    scores, height = scores_fields(item.outputs[spec.outputs[0]], channels_last=spec.channels_last)
-    width, channels = scores[4], scores[5]
-    meaning = meaning_of(channels, spec)
-    planes = len(meaning.class_ids)
-    win_words = -(-channels // 32) if host_results and planes > 1 else 0
-    wins_bytes = _aligned(max_batch * win_words * 4)
-    windows, planes_scores = window_fields(item.placements, width, height, planes, spec)
-    most_scores = max_batch * _aligned(planes * width * height)
-    return Plan(
-        meaning=meaning,
-        scores=np.array([scores], SCORES),
-        windows=windows,
-        win_words=win_words,
-        wins_bytes=wins_bytes,
-        crossing_bytes=wins_bytes + 2 * planes_scores if host_results else 0,
-        block_bytes=wins_bytes + (3 if host_results else 1) * most_scores,
-    )
+# To lay out a batch takes longer than to launch it. Cameras of one size need one plan for each size of a batch; those
+# of two sizes take turns in many ways, in a daemon for months.
+_MAX_PLANS = 256
 
 
 class SegmentReader:
@@ -179,6 +49,9 @@ class SegmentReader:
         self._threshold = int(in_steps(np.array([lane.spec.thresholds.mask], np.float32))[0])
         self._scores = LatePool(lane.gpu, "device", limit=_LENT, name=f"{lane.spec.name}.scores")
         self._crossing = LatePool(lane.gpu, "pinned", limit=1, name=f"{lane.spec.name}.scores")
+        self._plan = lru_cache(_MAX_PLANS)(
+            partial(plan_of, spec=lane.spec, max_batch=lane.max_batch, host_results=host_results)
+        )
         self._kernels: Kernels | None = None
 
     def open(self) -> None:
@@ -187,18 +60,21 @@ class SegmentReader:
     def enqueue(self, item: Inference, stream: cupy.cuda.Stream) -> SegmentReading:
         """Put one launch on the stream; with host results also a copy to pinned memory."""
         lane = self._lane
-        plan = plan_of(item, lane.spec, max_batch=lane.max_batch, host_results=self._host_results)
+        answer: DeviceTensor = item.outputs[lane.spec.outputs[0]]
+        plan = self._plan(item.placements, answer.shape, answer.dtype)
         lease = self._scores.lend(plan.block_bytes, stream)
         if plan.wins_bytes:
             clear(lease.address, plan.wins_bytes, stream)
-        for start in range(0, len(plan.windows), FRAMES_PER_LAUNCH):
-            self._launch(plan, plan.windows[start : start + FRAMES_PER_LAUNCH], lease.address, stream)
+        scores = plan.scores.copy()
+        scores["address"] = answer.address
+        for launch in plan.launches:
+            self._launch(plan, launch, scores, lease.address, stream)
         crossing = None
         if self._host_results:
             crossing = self._crossing.lend(plan.block_bytes)
             copy_to_host(lane.gpu, crossing.address, lease.address, plan.crossing_bytes, stream)
         return SegmentReading(
-            found=tuple(self._found(plan, one, lease) for one in plan.windows),
+            found=tuple(self._found(plan, one, lease) for one in plan.frames),
             crossing=crossing,
             plan=plan,
             threshold=self._threshold,
@@ -209,10 +85,10 @@ class SegmentReader:
         self._scores.close()
         self._crossing.close()
 
-    def _launch(self, plan: Plan, windows: npt.NDArray[Any], block: int, stream: cupy.cuda.Stream) -> None:
+    def _launch(
+        self, plan: Plan, launch: Launch, scores: npt.NDArray[Any], block: int, stream: cupy.cuda.Stream
+    ) -> None:
         assert self._kernels is not None  # noqa: S101 -- `open` comes first
-        argument = np.zeros(1, WINDOWS)
-        argument["of"][0, : len(windows)] = windows
         logits = np.int32(self._lane.spec.decode == "logits")
         out = np.uint64(block + plan.crossing_bytes), np.uint64(block + plan.wins_bytes if plan.crossing_bytes else 0)
         name, ids = "one_class", plan.meaning.class_ids
@@ -220,18 +96,12 @@ class SegmentReader:
         if len(ids) > 1:
             name, steps = "several_classes", np.int32(self._threshold if ids[0] == NOTHING else -1)
             arguments = (logits, steps, *out, np.uint64(block if plan.win_words else 0), np.int32(plan.win_words))
-        area = int((windows["width"] * windows["height"]).max())
-        grid = (-(-area // (_THREADS * _PIXELS_OF_THREAD[name])), len(windows), 1)
-        self._kernels.launch(name, stream, grid, (_THREADS, 1, 1), (plan.scores, *arguments, argument))
+        grid = (-(-launch.area // (_THREADS * _PIXELS_OF_THREAD[name])), launch.frames, 1)
+        self._kernels.launch(name, stream, grid, (_THREADS, 1, 1), (scores, *arguments, launch.windows))
 
-    def _found(self, plan: Plan, window: np.void, lease: Lease) -> DeviceSegmentation:
-        width, height = int(window["width"]), int(window["height"])
-        turned = (width, height) if window["quarter_turns"] % 2 else (height, width)
+    def _found(self, plan: Plan, planes: Planes, lease: Lease) -> DeviceSegmentation:
         scores = DeviceTensor(
-            lease=lease,
-            shape=(len(plan.meaning.class_ids), *turned),
-            dtype="uint8",
-            offset_bytes=plan.crossing_bytes + int(window["offset"]),
+            lease=lease, shape=planes.shape, dtype="uint8", offset_bytes=plan.crossing_bytes + planes.start
         )
         return DeviceSegmentation(scores=scores, class_ids=plan.meaning.class_ids, threshold=self._threshold >> 8)
 
@@ -263,7 +133,7 @@ class SegmentReading:
         return results
 
     def _result(self, index: int, found: DeviceSegmentation, wins: U8, planes: U16) -> Segmentation:
-        start, ids = int(self.plan.windows[index]["offset"]), found.class_ids
+        start, ids = self.plan.frames[index].start, found.class_ids
         scores = planes[start : start + prod(found.scores.shape)].reshape(found.scores.shape)
         if not self.plan.win_words:
             return Segmentation(scores=scores.copy(), class_ids=ids, threshold=self.threshold)
@@ -273,7 +143,3 @@ class SegmentReading:
         return Segmentation(
             scores=scores[kept], class_ids=tuple(ids[place] for place in kept), threshold=self.threshold
         )
-
-
-def _aligned(size: int) -> int:
-    return -(-size // _ALIGNMENT) * _ALIGNMENT

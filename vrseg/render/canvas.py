@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from vrseg.gpu.found import DeviceDetections, DeviceSegmentation
 from vrseg.gpu.surface import Surface
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Hashable, Iterable
 
     import cupy
 
@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from vrseg.gpu.memory import Lease
     from vrseg.models.spec import ResolvedClass
 
+T = TypeVar("T")
+
 BLOCK = (32, 4, 1)
 """Threads of those kernels that work on areas: a warp takes a piece of one row."""
+# A daemon sees few sizes for each of its streams, but for months.
+_MAX_KINDS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,12 +60,13 @@ class Canvas:
         return tuple(range(len(self.style.classes)))
 
     @property
-    def places(self) -> int:
-        """Of one plane of scores, where there are several; else 0."""
-        if isinstance(self.found, DeviceSegmentation) and len(self.found.class_ids) > 1:
-            _, rows, columns = self.found.scores.shape
-            return rows * columns
-        return 0
+    def kind(self) -> Hashable:
+        """All that decides how it is drawn, but for where its memory lies."""
+        source, found = self.source, self.found
+        look = (source.width, source.height, source.format, source.matrix, source.full_range, self.rotation_deg)
+        if isinstance(found, DeviceSegmentation):
+            return self.style, look, found.scores.shape, found.class_ids, found.threshold
+        return self.style, look
 
     def leases(self) -> Iterable[Lease]:
         """All memory that drawing reads."""
@@ -82,6 +87,27 @@ class Canvas:
             full_range=self.source.full_range,
             ready=ready,
         )
+
+
+class Kinds(Generic[T]):
+    """What was worked out for each kind of canvas, which takes longer than all else of drawing one."""
+
+    def __init__(self) -> None:
+        self._held: dict[Hashable, T] = {}
+
+    def of(self, canvas: Canvas, make: Callable[[], T]) -> T:
+        """Return what `make` gave for the first canvas of this kind."""
+        kind = canvas.kind
+        held = self._held.get(kind)
+        if held is None:
+            if len(self._held) >= _MAX_KINDS:
+                self._held.clear()
+            held = self._held[kind] = make()
+        return held
+
+    def clear(self) -> None:
+        """Forget all: what it may point to is about to go."""
+        self._held.clear()
 
 
 def grid_over(sizes: Iterable[tuple[int, int]], frames: int) -> tuple[int, int, int]:

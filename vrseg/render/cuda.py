@@ -108,6 +108,7 @@ class Paint:
         for name in [name for name in self._pools if name not in styles]:
             self._pools.pop(name).close()
         self._tables.keep_for(present, stream)
+        self._views.forget()
         self._labels.keep_for(present)
         self._adopted = present
 

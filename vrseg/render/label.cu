@@ -8,12 +8,12 @@ struct Strip { int offset, columns; };  // where the ink of a piece of text begi
 
 // One frame; mirrored by LABELLING in painting.py.
 struct Labelling {
-    Picture source;
     u64 luma, chroma; // the picture to paint: 8 bits, rows of source.width bytes
     u64 boxes;        // (count, 4) float32: x0, y0, x1, y1 in the coded picture
     u64 scores;       // (count,) float32
     u64 box_classes;  // (count,) int32
     u64 count;        // one int32
+    Picture source;   // its addresses, which come first, are the last that differ between frames of one kind
     u64 palette;      // Colour of each class; one more for all that are unknown
     u64 strips;       // Strip of each class, of the unknown one, and of each percentage
     u64 ink;          // rows of each strip below each other, uint8, 0 to 128

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from vrseg.gpu.found import DeviceDetections
 from vrseg.gpu.kernels import Kernels
-from vrseg.render.canvas import BLOCK, grid_over, quads
+from vrseg.render.canvas import BLOCK, Kinds, grid_over, quads
 from vrseg.render.label import text_px
 from vrseg.render.lettering import letter
-from vrseg.render.painting import LABELLINGS, labelling_fields
+from vrseg.render.painting import label_geometry, labellings
 from vrseg.render.views_cuda import palette_address
 
 if TYPE_CHECKING:
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
     from vrseg.gpu.device import Gpu
     from vrseg.render.canvas import Canvas, PaintStyle
     from vrseg.render.lettering import Lettering
-    from vrseg.render.painting import Fields
     from vrseg.render.tables import Tables
 
 
@@ -33,6 +29,7 @@ class LabelPainter:
         self._gpu = gpu
         self._tables = tables
         self._letterings: dict[tuple[PaintStyle, int], Lettering] = {}
+        self._geometries: Kinds[bytes] = Kinds()
         self._kernels: Kernels | None = None
 
     def open(self) -> None:
@@ -42,29 +39,27 @@ class LabelPainter:
     def enqueue(self, canvases: Sequence[Canvas], stream: cupy.cuda.Stream) -> None:
         """Draw up to MAX_FRAMES frames in one launch. At the first of a size all text is drawn and uploaded."""
         assert self._kernels is not None  # noqa: S101 -- `open` comes first
-        batch = np.zeros(1, LABELLINGS)
-        for index, one in enumerate(canvases):
-            batch["frames"][0, index] = self._fields(one, stream)
+        batch = labellings(canvases, [self._geometry(one, stream) for one in canvases])
         self._kernels.launch("label", stream, grid_over(map(quads, canvases), len(canvases)), BLOCK, (batch,))
 
     def keep_for(self, styles: Container[PaintStyle]) -> None:
         """Forget the text of all other styles."""
+        self._geometries.clear()
         for key in [key for key in self._letterings if key[0] not in styles]:
             del self._letterings[key]
 
-    def _fields(self, one: Canvas, stream: cupy.cuda.Stream) -> Fields:
-        assert isinstance(one.found, DeviceDetections)  # noqa: S101 -- `Canvas.labelled`
+    def _geometry(self, one: Canvas, stream: cupy.cuda.Stream) -> bytes:
+        return self._geometries.of(one, lambda: self._new_geometry(one, stream))
+
+    def _new_geometry(self, one: Canvas, stream: cupy.cuda.Stream) -> bytes:
         style, size = one.style, text_px(one.source.width, one.source.height)
         lettering = self._letterings.get((style, size))
         if lettering is None:
             lettering = self._letterings[style, size] = letter([each.name for each in style.classes], size)
         strips, ink = lettering.strips, lettering.ink
-        return labelling_fields(
-            one.found,
-            one.source,
-            one.rotation_deg,
+        return label_geometry(
+            one,
             lettering,
-            target=one.target.address,
             palette=palette_address(self._tables, one, stream),
             strips=self._tables.address(style, ("strips", size), lambda: strips, stream),
             ink=self._tables.address(style, ("ink", size), lambda: ink, stream),

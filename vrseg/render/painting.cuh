@@ -6,7 +6,6 @@ enum View { OVERLAY, MASK, MATTE, GREEN, BLUR };  // as in painting.py
 
 // One frame; mirrored by PAINTING in painting.py. Addresses are 0 where there is nothing.
 struct Painting {
-    Picture source;
     u64 luma, chroma;   // the picture to paint: 8 bits, rows of source.width bytes
     u64 scores;         // (classes, rows, columns) uint8
     u64 layer;          // (rows, columns) uint8: scores of the foreground against all else
@@ -14,8 +13,9 @@ struct Painting {
     u64 boxes;          // (box_count, 4) float32: x0, y0, x1, y1
     u64 box_classes;    // (box_count,) int32
     u64 box_count;      // one int32
-    u64 palette;        // Colour of each class; one more for all that are unknown
     u64 small, blurred; // luma, chroma pairs and (of `small`) coverage of the shrunken picture, uint8
+    Picture source;     // its addresses, which come first, are the last that differ between frames of one kind
+    u64 palette;        // Colour of each class; one more for all that are unknown
     int view;
     int classes, rows, columns; // of the scores; `classes` also is the length of the palette less one
     int low, rise;              // scores from no weight to full weight

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from math import prod
-from typing import TYPE_CHECKING, Any, TypeAlias
+from struct import Struct
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vrseg.gpu.found import DeviceSegmentation
+from vrseg.gpu.found import DeviceDetections, DeviceSegmentation
 from vrseg.gpu.picture import PICTURE, picture_fields
 from vrseg.render.blend import FULL
 from vrseg.render.colours import BLACK, CHROMA_GREEN
@@ -17,14 +19,13 @@ from vrseg.render.label import line_px
 from vrseg.render.palette import COLOUR, surface_yuv
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
     from vrseg.config.schema import View
-    from vrseg.gpu.found import DeviceDetections, DeviceResult
-    from vrseg.gpu.surface import Surface
+    from vrseg.render.canvas import Canvas
     from vrseg.render.lettering import Lettering
-
-Fields: TypeAlias = tuple[Any, ...]
 
 MAX_FRAMES = 16
 """In one launch: so many structures fit into a kernel's parameters."""
@@ -38,9 +39,10 @@ _RADIUS = 8
 
 PAINTING = np.dtype(
     [
-        ("source", PICTURE),
         *((name, np.uint64) for name in ("luma", "chroma", "scores", "layer", "ranks")),
-        *((name, np.uint64) for name in ("boxes", "box_classes", "box_count", "palette", "small", "blurred")),
+        *((name, np.uint64) for name in ("boxes", "box_classes", "box_count", "small", "blurred")),
+        ("source", PICTURE),
+        ("palette", np.uint64),
         *((name, np.int32) for name in ("view", "classes", "rows", "columns", "low", "rise")),
         *((name, np.int32) for name in ("small_width", "small_height")),
         *((name, np.float32) for name in ("columns_per_pixel", "rows_per_pixel")),
@@ -54,8 +56,8 @@ PAINTINGS = np.dtype([("frames", PAINTING, MAX_FRAMES), ("present", np.uint64), 
 
 LABELLING = np.dtype(
     [
-        ("source", PICTURE),
         *((name, np.uint64) for name in ("luma", "chroma", "boxes", "scores", "box_classes", "count")),
+        ("source", PICTURE),
         *((name, np.uint64) for name in ("palette", "strips", "ink")),
         *((name, np.int32) for name in ("classes", "rotation_deg", "line", "ink_rows", "max_columns")),
     ],
@@ -66,97 +68,151 @@ LABELLINGS = np.dtype([("frames", LABELLING, MAX_FRAMES)], align=True)
 GAUSSIAN = np.dtype([("luma", np.float32, _RADIUS + 1), ("chroma", np.float32, _RADIUS + 1)], align=True)
 
 
+# What differs between frames of one kind (see `Canvas.kind`) comes first in both: up to the two addresses of `source`.
+_PAINTING_ADDRESSES = Struct("=12Q")
+_LABELLING_ADDRESSES = Struct("=8Q")
+_STAMP = Struct("=QI4x")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scratch:
     """Where, in memory lent for one batch, the launches of one frame hand over to each other. Offsets in bytes."""
 
-    ranks: int
+    ranks: int = 0
     layer: int
     small: int
     blurred: int
     end: int
 
 
-def scratch_of(view: View, found: DeviceResult, surface: Surface, start: int) -> Scratch:
-    """Lay out what a frame needs from `start` on; what it does not need has no size."""
-    several = isinstance(found, DeviceSegmentation) and len(found.class_ids) > 1
-    places = prod(found.scores.shape[1:]) if several else 0
-    small = prod(small_size(surface.width, surface.height)) if view == "blur" else 0
-    in_colours = view in {"overlay", "mask"}
-    layer = start + _aligned(4 * places if in_colours else 0)
-    shrunken = layer + _aligned(0 if in_colours else places)
-    blurred = shrunken + _aligned(5 * small // 2)
-    return Scratch(ranks=start, layer=layer, small=shrunken, blurred=blurred, end=blurred + _aligned(3 * small // 2))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sketch:
+    """What the painting of all frames of one kind has in common."""
+
+    scratch: Scratch
+    places: int
+    """Of one plane of scores, where there are several; else 0."""
+    small: tuple[int, int]
+    """Columns and rows of the picture that is blurred; 0 in other views."""
+    geometry: bytes = field(repr=False)
+    """PAINTING behind its addresses."""
 
 
-def painting_fields(
-    view: View,
-    opacity: float,
-    found: DeviceResult,
-    surface: Surface,
-    *,
-    target: int,
-    palette: int,
-    classes: int,
-    scratch: Scratch,
-    scratch_address: int,
-) -> Fields:
-    """Fill one PAINTING.
-
-    Args:
-        view: one of VIEWS.
-        opacity: of colours in `overlay`, 0 to 1.
-        found: what to draw.
-        surface: the frame's picture.
-        target: device pointer of an nv12 picture of the same size.
-        palette: device pointer of the colours; see `vrseg.render.palette`.
-        classes: how many colours it has, but for the last.
-        scratch: the frame's, as laid out by `scratch_of`.
-        scratch_address: device pointer that its offsets count from.
-    """
+def sketch_of(canvas: Canvas, palette: int) -> Sketch:
+    """Work out what does not depend on where the memory of a frame lies; `palette` is where its colours are."""
+    style, found, surface = canvas.style, canvas.found, canvas.source
+    view, classes = style.view, len(canvas.class_ids)
+    rows = columns = places = 0
+    threshold = _MIDDLE
     if isinstance(found, DeviceSegmentation):
         _, rows, columns = found.scores.shape
-        scores, boxes = found.scores.address, (0, 0, 0)
-        layer, threshold = (scratch_address + scratch.layer, _MIDDLE) if classes > 1 else (scores, found.threshold)
-    else:
-        rows, columns, scores, layer, threshold = 0, 0, 0, 0, _MIDDLE
-        boxes = found.boxes_xyxy.address, found.class_ids.address, found.count.address
+        places, threshold = (rows * columns, _MIDDLE) if classes > 1 else (0, found.threshold)
     width, height = surface.width, surface.height
     small_width, small_height = small_size(width, height)
     backdrop = surface_yuv(CHROMA_GREEN if view == "green" else BLACK, surface.matrix, full_range=surface.full_range)
-    return (
+    fields = (
+        *(0,) * 10,
         picture_fields(surface),
-        *(target, target + width * height),
-        *(scores, layer, scratch_address + scratch.ranks, *boxes, palette),
-        *(scratch_address + scratch.small, scratch_address + scratch.blurred),
+        palette,
         *(VIEWS.index(view), classes, rows, columns),
-        *decision(threshold, round(opacity * FULL) if view == "overlay" else FULL),
+        *decision(threshold, round(style.opacity * FULL) if view == "overlay" else FULL),
         *(small_width, small_height),
         *(columns / width, rows / height, small_width / width, small_height / height),
         surface.full_range,
         (backdrop, 0, (0, 0, 0), 0),
     )
+    small = (small_width, small_height) if view == "blur" else (0, 0)
+    return Sketch(
+        scratch=scratch_of(view, places, prod(small)),
+        places=places,
+        small=small,
+        geometry=np.array(fields, PAINTING).tobytes()[_PAINTING_ADDRESSES.size :],
+    )
 
 
-def labelling_fields(
-    found: DeviceDetections,
-    surface: Surface,
-    rotation_deg: int,
-    lettering: Lettering,
-    *,
-    target: int,
-    palette: int,
-    strips: int,
-    ink: int,
-) -> Fields:
-    """Fill one LABELLING. `strips` and `ink` are where the device has the lettering's; else as `painting_fields`."""
-    return (
+def scratch_of(view: View, places: int, small: int) -> Scratch:
+    """Lay out what a frame needs; what it does not need has no size. For `places` and `small` (pixels) see `Sketch`."""
+    in_colours = view in {"overlay", "mask"}
+    layer = _aligned(4 * places if in_colours else 0)
+    shrunken = layer + _aligned(0 if in_colours else places)
+    blurred = shrunken + _aligned(5 * small // 2)
+    return Scratch(layer=layer, small=shrunken, blurred=blurred, end=blurred + _aligned(3 * small // 2))
+
+
+def paintings(
+    canvases: Sequence[Canvas], sketches: Sequence[Sketch], scratch_address: int, *, present: int, stamp: int
+) -> npt.NDArray[Any]:
+    """Describe up to MAX_FRAMES frames to the painting kernels.
+
+    Args:
+        canvases: the frames.
+        sketches: of their kinds.
+        scratch_address: device pointer of memory where the scratch of one frame follows that of the other.
+        present: device pointer of the table of classes that lead somewhere.
+        stamp: of this launch.
+
+    Returns:
+        (1,) PAINTINGS, read-only: new for each batch, so nobody writes what a launch may still read.
+    """
+    frames, address = [], scratch_address
+    for canvas, sketch in zip(canvases, sketches, strict=True):
+        frames.append(_painting_addresses(canvas, sketch, address) + sketch.geometry)
+        address += sketch.scratch.end
+    held = b"".join(frames).ljust(MAX_FRAMES * PAINTING.itemsize, b"\0")
+    return np.frombuffer(held + _STAMP.pack(present, stamp), PAINTINGS)
+
+
+def _painting_addresses(canvas: Canvas, sketch: Sketch, scratch_address: int) -> bytes:
+    source, target, found, scratch = canvas.source, canvas.target.address, canvas.found, sketch.scratch
+    scores = layer = boxes = box_classes = box_count = 0
+    if isinstance(found, DeviceSegmentation):
+        scores = found.scores.address
+        layer = scratch_address + scratch.layer if sketch.places else scores
+    else:
+        boxes, box_classes, box_count = found.boxes_xyxy.address, found.class_ids.address, found.count.address
+    return _PAINTING_ADDRESSES.pack(
+        *(target, target + source.width * source.height),
+        *(scores, layer, scratch_address + scratch.ranks),
+        *(boxes, box_classes, box_count),
+        *(scratch_address + scratch.small, scratch_address + scratch.blurred),
+        *(source.luma_address, source.chroma_address),
+    )
+
+
+def label_geometry(canvas: Canvas, lettering: Lettering, *, palette: int, strips: int, ink: int) -> bytes:
+    """Make a LABELLING behind its addresses.
+
+    Args:
+        canvas: any frame of the kind.
+        lettering: its text.
+        palette: device pointer of its colours; see `vrseg.render.palette`.
+        strips: device pointer of those of `lettering`.
+        ink: as `strips`.
+    """
+    surface = canvas.source
+    fields = (
+        *(0,) * 6,
         picture_fields(surface),
-        *(target, target + surface.width * surface.height),
-        *(found.boxes_xyxy.address, found.scores.address, found.class_ids.address, found.count.address),
         *(palette, strips, ink),
-        *(lettering.classes, rotation_deg, line_px(surface.width, surface.height)),
+        *(lettering.classes, canvas.rotation_deg, line_px(surface.width, surface.height)),
         *(lettering.rows, lettering.max_columns),
+    )
+    return np.array(fields, LABELLING).tobytes()[_LABELLING_ADDRESSES.size :]
+
+
+def labellings(canvases: Sequence[Canvas], geometries: Sequence[bytes]) -> npt.NDArray[Any]:
+    """Describe up to MAX_FRAMES frames with boxes: (1,) LABELLINGS, read-only as `paintings`."""
+    frames = [_labelling_addresses(one) + geometry for one, geometry in zip(canvases, geometries, strict=True)]
+    return np.frombuffer(b"".join(frames).ljust(LABELLINGS.itemsize, b"\0"), LABELLINGS)
+
+
+def _labelling_addresses(canvas: Canvas) -> bytes:
+    source, target, found = canvas.source, canvas.target.address, canvas.found
+    assert isinstance(found, DeviceDetections)  # noqa: S101 -- `Canvas.labelled`
+    return _LABELLING_ADDRESSES.pack(
+        *(target, target + source.width * source.height),
+        *(found.boxes_xyxy.address, found.scores.address, found.class_ids.address, found.count.address),
+        *(source.luma_address, source.chroma_address),
     )
 
 
@@ -166,11 +222,14 @@ def decision(threshold: int, peak: int) -> tuple[int, int]:
     return min(max(threshold - rise // 2, 0), 255 - rise), rise
 
 
+@cache
 def gaussian() -> npt.NDArray[Any]:
-    """Make the weights of the blur: (1,) GAUSSIAN."""
+    """Make the weights of the blur: (1,) GAUSSIAN, read-only."""
     distance = np.arange(_RADIUS + 1)
     sigmas = SIGMA_ROWS, SIGMA_ROWS / 2  # chroma has half the samples
-    return np.array([tuple(np.exp(-0.5 * (distance / sigma) ** 2) for sigma in sigmas)], GAUSSIAN)
+    weights = np.array([tuple(np.exp(-0.5 * (distance / sigma) ** 2) for sigma in sigmas)], GAUSSIAN)
+    weights.flags.writeable = False
+    return weights
 
 
 def _aligned(size: int) -> int:

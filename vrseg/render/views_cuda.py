@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from vrseg.gpu.kernels import Kernels
 from vrseg.gpu.late_pool import LatePool
 from vrseg.gpu.memory import Pool
 from vrseg.gpu.transfer import clear
-from vrseg.render.canvas import BLOCK, grid_over, quads
-from vrseg.render.frosted import small_size
-from vrseg.render.painting import MAX_CLASSES, MAX_FRAMES, PAINTINGS, gaussian, painting_fields, scratch_of
+from vrseg.render.canvas import BLOCK, Kinds, grid_over, quads
+from vrseg.render.painting import MAX_CLASSES, MAX_FRAMES, gaussian, paintings, sketch_of
 from vrseg.render.palette import palette
 
 if TYPE_CHECKING:
@@ -23,6 +20,7 @@ if TYPE_CHECKING:
     from vrseg.gpu.device import Gpu
     from vrseg.gpu.memory import Lease
     from vrseg.render.canvas import Canvas
+    from vrseg.render.painting import Sketch
     from vrseg.render.tables import Tables
 
 _RANK_BLOCK = (128, 1, 1)
@@ -39,6 +37,7 @@ class ViewPainter:
         self._gpu = gpu
         self._tables = tables
         self._scratch = LatePool(gpu, "device", limit=1, name="paint.scratch")
+        self._sketches: Kinds[Sketch] = Kinds()
         self._kernels: dict[str, Kernels] = {}
         self._stamps: tuple[Pool, Lease] | None = None
         self._stamp = 0
@@ -55,32 +54,17 @@ class ViewPainter:
     def enqueue(self, canvases: Sequence[Canvas], stream: cupy.cuda.Stream) -> None:
         """Paint up to MAX_FRAMES frames: one launch; several classes take one more before it, blur two more."""
         assert self._stamps is not None  # noqa: S101 -- `open` comes first
-        layouts, end = [], 0
-        for one in canvases:
-            layouts.append(scratch_of(one.style.view, one.found, one.source, end))
-            end = layouts[-1].end
-        scratch = self._scratch.lend(max(1, end), stream)
-        batch = np.zeros(1, PAINTINGS)
-        for index, (one, layout) in enumerate(zip(canvases, layouts, strict=True)):
-            batch["frames"][0, index] = painting_fields(
-                one.style.view,
-                one.style.opacity,
-                one.found,
-                one.source,
-                target=one.target.address,
-                palette=palette_address(self._tables, one, stream),
-                classes=len(one.class_ids),
-                scratch=layout,
-                scratch_address=scratch.address,
-            )
+        sketches = [self._sketch(one, stream) for one in canvases]
+        scratch = self._scratch.lend(max(1, sum(sketch.scratch.end for sketch in sketches)), stream)
         self._stamp += 1
-        batch["present"], batch["stamp"] = self._stamps[1].address, self._stamp
-        places = max(one.places for one in canvases)
+        present = self._stamps[1].address
+        batch = paintings(canvases, sketches, scratch.address, present=present, stamp=self._stamp)
+        places = max(sketch.places for sketch in sketches)
         if places:
             grid = (-(-places // (_RANK_BLOCK[0] * _RANK_SIDE_BY_SIDE)), 1, len(canvases))
             self._kernels["rank"].launch("rank", stream, grid, _RANK_BLOCK, (batch,))
-        small = [small_size(one.source.width, one.source.height) for one in canvases if one.style.view == "blur"]
-        if small:
+        small = [sketch.small for sketch in sketches]
+        if any(map(any, small)):
             grid = grid_over(small, len(canvases))
             self._kernels["frosted"].launch("shrink", stream, grid, BLOCK, (batch,))
             self._kernels["frosted"].launch("blur", stream, grid, BLOCK, (batch, gaussian()))
@@ -90,6 +74,10 @@ class ViewPainter:
         scratch.read_on(stream)
         scratch.release()
 
+    def forget(self) -> None:
+        """Forget what was worked out for styles, some of which are no more."""
+        self._sketches.clear()
+
     def close(self) -> None:
         """Release everything. Always safe."""
         self._scratch.close()
@@ -98,6 +86,9 @@ class ViewPainter:
             lease.release()
             pool.close()
         self._stamps = None
+
+    def _sketch(self, one: Canvas, stream: cupy.cuda.Stream) -> Sketch:
+        return self._sketches.of(one, lambda: sketch_of(one, palette_address(self._tables, one, stream)))
 
 
 def palette_address(tables: Tables, canvas: Canvas, stream: cupy.cuda.Stream) -> int:
