@@ -33,11 +33,12 @@ CONFIG: dict[str, Any] = {
     "models": {"person": {"path": "demo"}},
     "streams": {
         "door": {
-            "source": {"uri": "synthetic:320x180@20"},
+            "source": {"uri": "synthetic:320x180@15"},
+            "queue": {"max_age": "10s"},  # a busy machine drops nothing: that is not what is tested here
             "model": "person",
             "outputs": [{"uri": "door.mkv", "preset": "ultrafast"}],
         },
-        "yard": {"source": {"uri": "synthetic:160x90@10?seed=3"}, "model": "person"},
+        "yard": {"source": {"uri": "synthetic:160x90@10?seed=3"}, "queue": {"max_age": "10s"}, "model": "person"},
         "garage": {"source": {"uri": "rtsp://127.0.0.1:9/none", "reconnect": {"initial": "20s", "max": "20s"}}},
     },
 }
@@ -92,7 +93,7 @@ def page(browser: Browser, daemon: Daemon) -> Iterator[Browser]:
     browser.complaints()
     browser.asked_for()
     browser.driver.get(daemon.address)
-    browser.wait_for(lambda: browser.js("document.querySelectorAll('.card').length") >= 3, 10, "all streams are there")
+    browser.wait_for(lambda: browser.js("document.querySelectorAll('.card').length") >= 3, 30, "all streams are there")
     yield browser
     assert browser.complaints() == []
     asked = [one for one in browser.asked_for() if not one.startswith(("blob:", "about:", "data:"))]
@@ -104,18 +105,18 @@ def card(stream: str, inside: str = "") -> str:
 
 
 def assert_moves(browser: Browser, selector: str) -> None:
-    browser.wait_for(lambda: browser.js(f"document.querySelector('{selector}')?.checkVisibility()"), 10, "it is shown")
+    browser.wait_for(lambda: browser.js(f"document.querySelector('{selector}')?.checkVisibility()"), 30, "it is shown")
     before = browser.picture_of(selector)
-    browser.wait_for(lambda: browser.picture_of(selector) != before, 10, f"{selector} moves")
+    browser.wait_for(lambda: browser.picture_of(selector) != before, 30, f"{selector} moves")
 
 
 def test_the_overview_shows_moving_pictures_states_and_figures(page: Browser) -> None:
     for stream in ("door", "yard"):
         assert_moves(page, card(stream, "img"))
         assert page.text(card(stream, ".pill")) == "running"
-        page.wait_for(lambda stream=stream: re.search(r"person \d", page.text(card(stream, ".found"))), 10, "results")  # type: ignore[misc] # mypy cannot infer a lambda with a default
+        page.wait_for(lambda stream=stream: re.search(r"person \d", page.text(card(stream, ".found"))), 30, "results")  # type: ignore[misc] # mypy cannot infer a lambda with a default
     page.wait_for(
-        lambda: re.search(r"FRAMES/S\s+[1-9]|frames/s\s+[1-9]", page.text(card("door", ".figures"))), 10, "a rate"
+        lambda: re.search(r"FRAMES/S\s+[1-9]|frames/s\s+[1-9]", page.text(card("door", ".figures"))), 30, "a rate"
     )
     assert re.search(r"latency\s+[\d.]+ ms", page.text(card("door", ".figures")))
     assert page.text("#verdict").startswith("Bottleneck")
@@ -123,7 +124,7 @@ def test_the_overview_shows_moving_pictures_states_and_figures(page: Browser) ->
 
 
 def test_a_dead_camera_is_shown_as_such(page: Browser) -> None:
-    page.wait_for(lambda: "No picture" in page.text(card("garage", ".notice")), 15, "it says so")
+    page.wait_for(lambda: "No picture" in page.text(card("garage", ".notice")), 30, "it says so")
     said = page.text(card("garage", ".notice"))
     assert "nobody listens there" in said
     assert re.search(r"since \d\d:\d\d:\d\d \(\d+ s\), next try in \d+ s", said), said
@@ -133,9 +134,9 @@ def test_a_dead_camera_is_shown_as_such(page: Browser) -> None:
 def test_the_encoded_video_plays_beside_the_input(page: Browser, daemon: Daemon) -> None:
     page.driver.get(f"{daemon.address}#stream=door")
     video = "document.querySelectorAll('video')[1]"
-    page.wait_for(lambda: page.js(f"{video}?.videoWidth"), 15, "the video has begun")
+    page.wait_for(lambda: page.js(f"{video}?.videoWidth"), 30, "the video has begun")
     began_s = page.js(f"{video}.currentTime")
-    page.wait_for(lambda: page.js(f"{video}.currentTime") > began_s + 2, 10, "the video plays")
+    page.wait_for(lambda: page.js(f"{video}.currentTime") > began_s + 2, 30, "the video plays")
     assert page.js(f"[{video}.videoWidth, {video}.videoHeight]") == [320, 180]
     assert re.search(r"as encoded · \d\.\d s behind", page.text("figure:nth-child(2) figcaption"))
     assert_moves(page, "figure:nth-child(1) img")
@@ -144,8 +145,8 @@ def test_the_encoded_video_plays_beside_the_input(page: Browser, daemon: Daemon)
         "source", "decode", "preprocess",
     ]  # fmt: skip
     assert "running" in page.text(".history")
-    page.wait_for(lambda: "person" in page.text("#detail .found"), 5, "results")
-    page.wait_for(lambda: page.js(f"{video}.buffered.length") == 1, 5, "one range, without holes")
+    page.wait_for(lambda: "person" in page.text("#detail .found"), 30, "results")
+    page.wait_for(lambda: page.js(f"{video}.buffered.length") == 1, 30, "one range, without holes")
 
 
 def test_a_stream_that_is_not_encoded_shows_drawn_pictures(page: Browser, daemon: Daemon) -> None:
@@ -162,18 +163,18 @@ def test_a_stream_is_added_paused_and_removed(page: Browser, daemon: Daemon) -> 
     assert "source address" in page.text("#add-problem")
     page.type("#add-uri", "synthetic:160x90@10?seed=5")
     page.click("#add-form .primary")
-    page.wait_for(lambda: page.text(card("gate", ".pill")) == "running", 15, "the new stream runs")
+    page.wait_for(lambda: page.text(card("gate", ".pill")) == "running", 30, "the new stream runs")
     assert daemon.stream("gate")["state"] == "running"
     page.click(card("gate", "h2 a"))
-    page.wait_for(lambda: page.text("#detail h1") == "gate", 5, "its page")
+    page.wait_for(lambda: page.text("#detail h1") == "gate", 30, "its page")
     page.click(".top .actions button:nth-child(2)")
-    page.wait_for(lambda: page.text(".top .pill") == "paused", 10, "it is paused")
+    page.wait_for(lambda: page.text(".top .pill") == "paused", 30, "it is paused")
     page.click(".top .actions button:nth-child(2)")
-    page.wait_for(lambda: page.text(".top .pill") == "running", 10, "it runs again")
+    page.wait_for(lambda: page.text(".top .pill") == "running", 30, "it runs again")
     page.click(".top .actions button:nth-child(3)")
     assert "gate" in page.text("#confirm-dialog")
     page.click("#confirm-form .danger")
-    page.wait_for(lambda: page.js("document.querySelectorAll('.card').length") == 3, 10, "it is gone")
+    page.wait_for(lambda: page.js("document.querySelectorAll('.card').length") == 3, 30, "it is gone")
     assert {one["name"] for one in daemon.status()["streams"]} == {"door", "yard", "garage"}
 
 
@@ -182,7 +183,7 @@ def test_a_source_that_may_not_be_named_is_refused_with_the_reason(page: Browser
     page.type("#add-id", "secret")
     page.type("#add-uri", "rtsp://10.0.0.1/main")
     page.click("#add-form .primary")
-    page.wait_for(lambda: "server.allow" in page.text("#add-problem"), 5, "the reason")
+    page.wait_for(lambda: "server.allow" in page.text("#add-problem"), 30, "the reason")
     (complaint,) = page.complaints()  # the browser notes each refusal
     assert "403" in complaint
 
@@ -200,9 +201,9 @@ def test_everything_can_be_reached_by_keyboard(page: Browser) -> None:
     assert {"add", "door", "yard", "garage", "Metrics"} <= set(reached)
     page.js("document.querySelector('#add').focus()")
     page.driver.switch_to.active_element.send_keys(Keys.ENTER)
-    page.wait_for(lambda: page.js("document.activeElement.id") == "add-id", 5, "the form has the focus")
+    page.wait_for(lambda: page.js("document.activeElement.id") == "add-id", 30, "the form has the focus")
     page.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
-    page.wait_for(lambda: page.js("document.activeElement.id") == "add", 5, "and gives it back")
+    page.wait_for(lambda: page.js("document.activeElement.id") == "add", 30, "and gives it back")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -214,7 +215,7 @@ def test_it_fits_phones_and_desks_in_light_and_dark(
     page.prefer(prefers_color_scheme=scheme, prefers_reduced_motion="reduce")
     for place in ("", "#stream=door"):
         page.driver.get(f"{daemon.address}{place}")
-        page.wait_for(lambda: page.js("document.querySelector('img')?.checkVisibility()"), 10, "pictures")
+        page.wait_for(lambda: page.js("document.querySelector('img')?.checkVisibility()"), 30, "pictures")
         assert page.js("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
         (tmp_path / f"{place or 'overview'}.png").write_bytes(page.driver.get_screenshot_as_png())
     red, green, blue = map(int, re.findall(r"\d+", page.js("getComputedStyle(document.body).backgroundColor")))
@@ -227,11 +228,11 @@ def test_a_server_that_went_away_is_missed_and_found_again(browser: Browser, tmp
     port = unused_port()
     with running(tmp_path / "first", config, listen=f"127.0.0.1:{port}") as daemon:
         browser.driver.get(daemon.address)
-        browser.wait_for(lambda: browser.text(card("yard", ".pill")) == "running", 15, "it runs")
-    browser.wait_for(lambda: "does not answer" in browser.text("#banner"), 10, "the page says so")
+        browser.wait_for(lambda: browser.text(card("yard", ".pill")) == "running", 30, "it runs")
+    browser.wait_for(lambda: "does not answer" in browser.text("#banner"), 30, "the page says so")
     with running(tmp_path / "second", config, listen=f"127.0.0.1:{port}"):
         browser.wait_for(
-            lambda: not browser.js("document.querySelector('#banner').checkVisibility()"), 15, "it is back"
+            lambda: not browser.js("document.querySelector('#banner').checkVisibility()"), 30, "it is back"
         )
         assert_moves(browser, card("yard", "img"))
         browser.driver.get("about:blank")
@@ -242,16 +243,16 @@ def test_where_a_token_is_wanted_it_is_asked_for_and_stays_in_the_tab(browser: B
     with running(tmp_path, config, token=TOKEN) as daemon:
         browser.driver.get(daemon.address)
         browser.wait_for(
-            lambda: browser.js("document.querySelector('#token-dialog').open"), 10, "the token is asked for"
+            lambda: browser.js("document.querySelector('#token-dialog').open"), 30, "the token is asked for"
         )
         browser.type("#token", "wrong")
         browser.click("#token-form .primary")
-        browser.wait_for(lambda: "not the token" in browser.text("#token-problem"), 5, "a wrong one is refused")
+        browser.wait_for(lambda: "not the token" in browser.text("#token-problem"), 30, "a wrong one is refused")
         browser.js("document.querySelector('#token').value = ''")
         browser.type("#token", TOKEN)
         browser.asked_for()
         browser.click("#token-form .primary")
-        browser.wait_for(lambda: browser.text(card("yard", ".pill")) == "running", 15, "it runs")
+        browser.wait_for(lambda: browser.text(card("yard", ".pill")) == "running", 30, "it runs")
         assert_moves(browser, card("yard", "img"))
         assert browser.js("document.cookie + JSON.stringify(localStorage)") == "{}"
         assert not [one for one in browser.asked_for() if TOKEN in one]

@@ -28,6 +28,7 @@ CONFIG: dict[str, Any] = {
     "streams": {
         "door": {
             "source": {"uri": "synthetic:320x180@15"},
+            "queue": {"max_age": "10s"},  # a busy machine drops nothing: that is not what is tested here
             "model": "person",
             "outputs": [{"uri": "door.mkv", "preset": "ultrafast"}],
         },
