@@ -174,7 +174,7 @@ async def models_at_work(running: Running) -> AsyncIterator[Models]:
     except* VrsegError as group_error:
         raise first_error(group_error) from group_error
     finally:
-        running.watches.close()
+        await asyncio.to_thread(running.watches.close)  # brokers that hang: the port goes on answering meanwhile
         if running.gpu_sampler is not None:
             running.gpu_sampler.close()
 

@@ -52,7 +52,7 @@ def _print(resolved: Resolved, console: Console) -> None:
     for stream in resolved.streams:
         _section(console, "stream", stream.name, _stream_rows(stream))
     access = "asks for a token" if resolved.token else "no token, this machine only"
-    _section(console, "server", f"http://{resolved.listen}", [("access", access)])
+    _section(console, "server", f"{'https' if resolved.tls else 'http'}://{resolved.listen}", [("access", access)])
 
 
 def _section(console: Console, kind: str, name: str, rows: Iterable[Row]) -> None:

@@ -95,6 +95,8 @@ class Resolved:
     listen: str
     token: bool
     """True when the HTTP port asks for a token."""
+    tls: bool
+    """True when it speaks HTTPS."""
     warnings: tuple[str, ...]
 
 
@@ -123,6 +125,7 @@ def resolve(config: Config, base_dir: Path) -> Resolved:
         streams=tuple(streams),
         listen=config.server.listen,
         token=config.server.token is not None,
+        tls=config.server.certificate is not None,
         warnings=tuple(_warnings(config, specs)),
     )
 
