@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from av.video.reformatter import VideoReformatter
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vrseg.frame import Segmentation
@@ -68,6 +68,7 @@ def test_of_several_classes_the_highest_is_found_exactly(seed: int) -> None:
     assert (lead[-1] - lead[-2])[wrong].max(initial=0) < 0.05
 
 
+@settings(deadline=None)  # it is about 350,000 pixels, and machines are busy
 @given(st.integers(0, 65535), st.integers(-300, 300))
 def test_scores_that_hardly_differ_are_told_apart(score: int, by: int) -> None:
     """Where all is in doubt, all is looked at: more than one portion of pixels."""
