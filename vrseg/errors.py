@@ -72,6 +72,12 @@ class OutputLostError(TransientError):
     reason = "output"
 
 
+class ExhaustedError(TransientError):
+    """No memory, or no thread, is left for this stream; others go on, and later there may be room again."""
+
+    reason = "resources"
+
+
 class MediaError(VrsegError):
     """This input or output cannot be used; others can."""
 

@@ -6,7 +6,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vrseg.assembly import backoff_of, stream_stages
-from vrseg.errors import ConfigError, DeviceError, ModelError, StreamLostError, TransientError, VrsegError
+from vrseg.errors import (
+    ConfigError,
+    DeviceError,
+    ExhaustedError,
+    ModelError,
+    StreamLostError,
+    TransientError,
+    VrsegError,
+)
 from vrseg.pipeline.backoff import wait_or_stop
 from vrseg.pipeline.stream import run_stream
 from vrseg.running import first_error
@@ -78,4 +86,6 @@ async def _one_life(
         await run_stream(stages, model, ledger, running.recorder, stop)
     except* VrsegError as group:
         error = first_error(group)
+    except* (MemoryError, BlockingIOError):  # the latter is what FFmpeg says when there is no room for a thread
+        error = ExhaustedError("out of memory: raise the limit, or run fewer or smaller streams")
     return error

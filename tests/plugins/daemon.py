@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import psutil
@@ -18,7 +19,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 START_TIMEOUT_S = 30.0
@@ -108,22 +109,43 @@ class Daemon:
 
 class StartDaemon(Protocol):
     def __call__(
-        self, config: dict[str, Any], *, environment: dict[str, str] | None = None, wait: bool = True
+        self,
+        config: dict[str, Any],
+        *,
+        environment: dict[str, str] | None = None,
+        wait: bool = True,
+        prefix: Sequence[str] = (),
     ) -> Daemon: ...
 
 
 @pytest.fixture
 def start_daemon(tmp_path: Path) -> Iterator[StartDaemon]:
     """Start `vrseg run` with a configuration; it is killed at the end of the test."""
+    with daemons_in(tmp_path) as start:
+        yield start
+
+
+@contextmanager
+def daemons_in(folder: Path) -> Iterator[StartDaemon]:
+    """Start daemons whose configurations and logs are in a folder; they are killed at the end of the block.
+
+    `prefix` is a command that runs another in its place, such as `prlimit`.
+    """
     daemons: list[Daemon] = []
 
-    def start(config: dict[str, Any], *, environment: dict[str, str] | None = None, wait: bool = True) -> Daemon:
-        path = tmp_path / f"vrseg{len(daemons)}.yaml"
+    def start(
+        config: dict[str, Any],
+        *,
+        environment: dict[str, str] | None = None,
+        wait: bool = True,
+        prefix: Sequence[str] = (),
+    ) -> Daemon:
+        path = folder / f"vrseg{len(daemons)}.yaml"
         write_config(path, config)
         log = path.with_suffix(".log")
         with log.open("wb") as sink:
             process = subprocess.Popen(
-                [sys.executable, "-m", "vrseg", "run", str(path), "--log-format", "json"],
+                [*prefix, sys.executable, "-m", "vrseg", "run", str(path), "--log-format", "json"],
                 stdout=sink,
                 stderr=sink,
                 env=os.environ | (environment or {}),

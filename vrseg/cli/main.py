@@ -67,7 +67,19 @@ def main() -> int:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         return error.exit_code
+    except (MemoryError, BaseExceptionGroup) as error:
+        if not is_want_of_memory(error):
+            raise
+        print("error: out of memory: raise the limit, or run fewer or smaller streams", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:  # while a command was still being loaded
         print("interrupted", file=sys.stderr)
         return 1
     return 0
+
+
+def is_want_of_memory(error: BaseException) -> bool:
+    """Tell whether there was no memory, and nothing else was wrong."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_want_of_memory, error.exceptions))
+    return isinstance(error, MemoryError)

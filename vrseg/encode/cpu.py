@@ -117,6 +117,8 @@ def _start(encoder: str, settings: EncodeSettings, frame: Frame) -> _Work:
     context.options = encoder_options(encoder, settings)
     try:
         context.open()
+    except (MemoryError, BlockingIOError):  # no room for its buffers, or for a thread: the settings may be right
+        raise
     except (FFmpegError, ValueError) as error:
         raise ConfigError(
             f"encoder {encoder} refuses {context.width}x{context.height} with {_spoken(context.options)}: "

@@ -9,6 +9,8 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
+from vrseg.errors import ExhaustedError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
@@ -31,7 +33,17 @@ class Worker:
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
 
     async def __aenter__(self) -> Self:
-        self._thread.start()
+        """Start the thread.
+
+        Raises:
+            ExhaustedError: the system has no room for one more.
+        """
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            raise ExhaustedError(
+                f"no room for the thread {self.name}: raise the limit of memory or of tasks"
+            ) from error
         return self
 
     async def __aexit__(

@@ -1,0 +1,151 @@
+"""What a healthy stream feels of seven others that fail in seven ways: its latency, alone and beside them, in turns."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from itertools import pairwise
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from plugins.faults import RtspProxy, assert_books_are_right
+from plugins.media_servers import RtspServer, unused_port
+from plugins.ts_camera import RATE, TsCamera, pieces
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from plugins.daemon import Daemon, StartDaemon
+
+PERIODS = 7
+"""Of each kind; what else the machine does is in some of them."""
+PERIOD_S = 8.0
+SETTLE_S = 2.5
+MOST_RATIO = 1.2
+HEALTHY = "synthetic:320x180@15"
+SOURCE = {"stall_timeout": "2s", "open_timeout": "2s", "reconnect": {"initial": "200ms", "max": "1s", "jitter": 0}}
+
+
+class Misery:
+    """Cameras, a disk and a receiver that fail again and again while `go_on` is called."""
+
+    def __init__(self, stack: ExitStack, folder: Path) -> None:
+        self._films = [pieces(64, 48), pieces(96, 64), pieces(64, 48, start_s=3600)]
+        self._dying = self._serve(stack)
+        self._silent = self._proxy(stack)
+        self._lying = self._proxy(stack)
+        self._lying.mode = "lying"
+        self._resized, self._jumping = self._camera(stack), self._camera(stack)
+        self._folder = folder
+        nowhere = unused_port()
+        synthetic = {"uri": "synthetic:64x48@5"}
+        self.streams: dict[str, Any] = {
+            "dies": {"source": SOURCE | {"uri": self._dying.url}},
+            "silent": {"source": SOURCE | {"uri": self._silent.url}},
+            "damaged": {"source": SOURCE | {"uri": self._lying.url}},
+            "resized": {"source": SOURCE | {"uri": self._resized.url}},
+            "jumps": {"source": SOURCE | {"uri": self._jumping.url}},
+            "full": {
+                "source": synthetic,
+                "outputs": [{"uri": str(folder / "full" / "%H%M%S.mp4"), "segment": "1m", "min_free": "900T"}],
+            },
+            "pushed": {"source": synthetic, "outputs": [{"uri": f"rtmp://127.0.0.1:{nowhere}/live"}]},
+        }
+
+    def go_on(self, turn: int) -> None:
+        """Let something happen to each; call it about once a second."""
+        self._resized.play(self._films[turn % 2])
+        self._jumping.play(self._films[turn % 2 * 2])
+        self._silent.mode = "honest" if turn % 4 == 0 else "silent"
+        if turn % 4 == 0:
+            self._dying.kill()
+        elif turn % 4 == 2:
+            self._dying.start()
+
+    def rest(self) -> None:
+        if not self._dying.running:
+            self._dying.start()
+
+    def _serve(self, stack: ExitStack) -> RtspServer:
+        server = RtspServer(unused_port(), "/live", ["--fps", f"{RATE}", "--size", "64x48", "--gop", f"{RATE}"])
+        stack.callback(server.kill)
+        server.start()
+        return server
+
+    def _proxy(self, stack: ExitStack) -> RtspProxy:
+        proxy = RtspProxy(self._serve(stack).port)
+        stack.callback(proxy.close)
+        return proxy
+
+    def _camera(self, stack: ExitStack) -> TsCamera:
+        camera = TsCamera(self._films[0])
+        stack.callback(camera.close)
+        return camera
+
+
+@pytest.mark.slow
+def test_the_latency_of_a_healthy_stream_is_its_own_beside_seven_that_fail(
+    start_daemon: StartDaemon, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        misery = Misery(stack, tmp_path)
+        recording = [{"uri": str(tmp_path / "healthy.mkv"), "gop": "1s", "min_free": 0}]
+        healthy = {"source": {"uri": HEALTHY}, "model": "person", "outputs": recording}
+        streams = {"healthy": healthy} | misery.streams
+        daemon = start_daemon({"models": {"person": {"path": "demo"}}, "streams": streams})
+        daemon.wait_for(lambda: daemon.delivered("healthy") > 30, 30, "frames flow")
+        alone_s, beside_s = [], []
+        for turn in range(PERIODS):
+            order(daemon, misery, "pause")
+            alone_s.append(p99_of_a_period(daemon, None))
+            order(daemon, misery, "resume")
+            beside_s.append(p99_of_a_period(daemon, misery))
+            misery.rest()
+            print(f"period {turn}: p99 alone {alone_s[-1] * 1e3:.2f} ms, beside {beside_s[-1] * 1e3:.2f} ms")  # noqa: T201 -- a measurement
+        ratio = median(beside_s) / median(alone_s)
+        print(f"medians: alone {median(alone_s) * 1e3:.2f} ms, beside {median(beside_s) * 1e3:.2f} ms, {ratio:.2f} x")  # noqa: T201 -- as above
+        assert_books_are_right(daemon)
+        assert daemon.stream("healthy")["frames"]["dropped"] == {}
+        assert ratio <= MOST_RATIO
+
+
+def order(daemon: Daemon, misery: Misery, change: str) -> None:
+    for name in misery.streams:
+        query = "?timeout=5s" if change == "pause" else ""
+        assert daemon.ask("POST", f"/api/v1/streams/{name}/{change}{query}")[0] in {200, 202}
+    states = {"paused"} if change == "pause" else {"starting", "running", "reconnecting"}
+    daemon.wait_for(
+        lambda: all(one["name"] == "healthy" or one["state"] in states for one in daemon.status()["streams"]),
+        12,
+        change,
+    )
+    time.sleep(SETTLE_S)
+
+
+def p99_of_a_period(daemon: Daemon, misery: Misery | None) -> float:
+    before = buckets(daemon)
+    ends_s = time.monotonic() + PERIOD_S
+    for turn in range(round(PERIOD_S)):
+        if misery is not None:
+            misery.go_on(turn)
+        time.sleep(max(0.0, ends_s - PERIOD_S + turn + 1 - time.monotonic()))
+    return quantile([(bound, count - then) for (bound, count), (_, then) in zip(buckets(daemon), before, strict=True)])
+
+
+def buckets(daemon: Daemon) -> list[tuple[float, float]]:
+    """Upper bounds in seconds and cumulative counts of the healthy stream's latency."""
+    return [
+        (float(labels["le"]), count)
+        for labels, count in daemon.samples()["vrseg_frame_latency_seconds_bucket"]
+        if labels["stream"] == "healthy"
+    ]
+
+
+def quantile(cumulative: list[tuple[float, float]], share: float = 0.99) -> float:
+    """As Prometheus computes it: straight lines within a bucket."""
+    rank = share * cumulative[-1][1]
+    for (below, before), (bound, count) in pairwise([(0.0, 0.0), *cumulative]):
+        if count >= rank:
+            return below if bound == float("inf") else below + (bound - below) * (rank - before) / (count - before)
+    raise AssertionError("a histogram without its last bucket")
