@@ -23,7 +23,11 @@ PERIODS = 7
 PERIOD_S = 8.0
 SETTLE_S = 2.5
 MOST_RATIO = 1.2
-HEALTHY = "synthetic:320x180@15"
+QUIET_SHARE = 0.95
+"""Of its frames that the healthy stream must give while it is alone, or the figures are those of other programs."""
+RATE_HZ = 40
+"""Of the healthy stream: enough frames in a period for the slowest in a hundred to be more than one or two."""
+HEALTHY = f"synthetic:64x48@{RATE_HZ}"
 SOURCE = {"stall_timeout": "2s", "open_timeout": "2s", "reconnect": {"initial": "200ms", "max": "1s", "jitter": 0}}
 
 
@@ -90,7 +94,7 @@ def test_the_latency_of_a_healthy_stream_is_its_own_beside_seven_that_fail(
 ) -> None:
     with ExitStack() as stack:
         misery = Misery(stack, tmp_path)
-        recording = [{"uri": str(tmp_path / "healthy.mkv"), "gop": "1s", "min_free": 0}]
+        recording = [{"uri": str(tmp_path / "healthy.mkv"), "gop": "1s", "preset": "ultrafast", "min_free": 0}]
         healthy = {"source": {"uri": HEALTHY}, "model": "person", "outputs": recording}
         streams = {"healthy": healthy} | misery.streams
         daemon = start_daemon({"models": {"person": {"path": "demo"}}, "streams": streams})
@@ -98,7 +102,10 @@ def test_the_latency_of_a_healthy_stream_is_its_own_beside_seven_that_fail(
         alone_s, beside_s = [], []
         for turn in range(PERIODS):
             order(daemon, misery, "pause")
+            before = daemon.delivered("healthy")
             alone_s.append(p99_of_a_period(daemon, None))
+            share = (daemon.delivered("healthy") - before) / (PERIOD_S * RATE_HZ)
+            assert share > QUIET_SHARE, f"this machine is too busy to measure on: {share:.0%} of the frames, alone"
             order(daemon, misery, "resume")
             beside_s.append(p99_of_a_period(daemon, misery))
             misery.rest()
