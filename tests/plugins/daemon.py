@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import psutil
 import pytest
 import yaml
+from plugins.passwords import assert_untold, passwords_in
 from prometheus_client.parser import text_string_to_metric_families
 
 if TYPE_CHECKING:
@@ -28,8 +29,10 @@ START_TIMEOUT_S = 30.0
 class Daemon:
     """A running `vrseg run`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path, file: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, file: Path, passwords: set[str]) -> None:
         self.process = process
+        self.passwords = passwords
+        """Of the configuration; no log may hold them."""
         self.log = log
         self.file = file
         """The configuration."""
@@ -150,7 +153,8 @@ def daemons_in(folder: Path) -> Iterator[StartDaemon]:
                 stderr=sink,
                 env=os.environ | (environment or {}),
             )
-        daemon = Daemon(process, log, path)
+        passwords = passwords_in(config, os.environ | (environment or {}))
+        daemon = Daemon(process, log, path, passwords)
         daemons.append(daemon)
         if wait:
             daemon.wait_for(lambda: _listening(daemon), START_TIMEOUT_S, "the port is open")
@@ -160,6 +164,8 @@ def daemons_in(folder: Path) -> Iterator[StartDaemon]:
     for daemon in daemons:
         daemon.process.kill()
         daemon.process.wait()
+    for daemon in daemons:
+        assert_untold(daemon.passwords, daemon.log.read_text(encoding="utf-8", errors="replace"))
 
 
 def write_config(path: Path, config: dict[str, Any]) -> None:
@@ -188,7 +194,7 @@ def vrseg(tmp_path: Path) -> RunVrseg:
     folder.mkdir()
 
     def run(*arguments: str | Path, timeout_s: float = 120, **options: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "vrseg", *map(str, arguments)],
             capture_output=True,
             text=True,
@@ -196,5 +202,7 @@ def vrseg(tmp_path: Path) -> RunVrseg:
             check=False,
             **({"cwd": folder} | options),
         )
+        assert_untold(passwords_in(arguments, options.get("env") or os.environ), done.stdout + done.stderr)
+        return done
 
     return run
