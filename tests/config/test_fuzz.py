@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = Path(__file__).parents[2] / "configs" / "vrseg.yaml"
 MINUTE_S = 60.0
-PIECES = [
+PIECES: list[str] = [
     *"{}[]:,#*&!|>'\"%@`\t\n-x0~?=",
     *(
         "null",
@@ -64,7 +64,8 @@ def test_a_minute_of_damage_finds_no_traceback(tmp_path: Path) -> None:
     while time.monotonic() < end_s:
         data = body.encode()
         for _ in range(chance.choice((1, 1, 2, 5, 20))):
-            data = chance.choice(DAMAGES)(data, chance)
+            damage = chance.choice(DAMAGES)
+            data = damage(data, chance)
         path.write_bytes(data)
         tried += 1
         problems = _problems_of(path)

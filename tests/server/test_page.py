@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
-import sys
 import urllib.request
 from contextlib import contextmanager
 from importlib import resources
@@ -14,15 +12,16 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
 from plugins.browser import Browser
-from plugins.daemon import Daemon
+from plugins.daemon import daemons_in
 from plugins.media_servers import unused_port
 from selenium.webdriver.common.keys import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from plugins.daemon import Daemon
 
 if not (shutil.which("chromium") and shutil.which("chromedriver")):
     if os.environ.get("CI") == "true":
@@ -49,25 +48,9 @@ TOKEN = "s3cret-token"
 def running(folder: Path, config: dict[str, Any], **server: Any) -> Iterator[Daemon]:
     """Run a daemon for as long as the block takes."""
     folder.mkdir(exist_ok=True)
-    path = folder / "vrseg.yaml"
-    path.write_text(yaml.safe_dump({"server": {"listen": "127.0.0.1:0", "allow": ["synthetic:*"]} | server} | config))
-    log = folder / "vrseg.log"
-    with log.open("wb") as sink:
-        command = [sys.executable, "-m", "vrseg", "run", str(path), "--log-format", "json"]
-        process = subprocess.Popen(command, stdout=sink, stderr=sink)
-    daemon = Daemon(process, log, path)
-
-    def listening() -> bool:
-        pages = [one["page"] for one in daemon.events if one["event"] == "listening"]
-        daemon.address = pages[0] if pages else ""
-        return bool(pages)
-
-    try:
-        daemon.wait_for(listening, 30, "the port is open")
-        yield daemon
-    finally:
-        process.kill()
-        process.wait()
+    section = {"listen": "127.0.0.1:0", "allow": ["synthetic:*"]} | server
+    with daemons_in(folder) as start:
+        yield start({"server": section} | config)
 
 
 @pytest.fixture(scope="module")
