@@ -23,9 +23,13 @@ _SCHEMES: dict[str, Scheme] = {
 LIVE: frozenset[Scheme] = frozenset({"rtsp", "rtmp", "srt", "v4l2"})
 """Kinds that cannot wait. HTTP is live only when what it serves has no end; see `source.http`."""
 
-_CREDENTIALS = re.compile(r"(?<=://)[^/?#\s\"']*@")
+# The second form is what a password makes of an address that holds / ? or # as it is: no server is found by it, and the
+# message that says so must not tell it.
+_CREDENTIALS = re.compile(r"(?<=://)(?:[^/?#\s]*@|[^/?#\s:@\[]+:(?!\d{1,5}(?:[/?#]|$))[^\s@]*@)")
+# Also behind `_`, as in access_token, and in the paths of some cameras: user=admin_password=..._channel=1.
 _SECRET_PARAMETER = re.compile(
-    r"(?i)\b(passphrase|password|passwd|pass|token|key|secret|auth|signature|streamid)=[^&\s\"']+"
+    r"(?i)(?<![a-z0-9])(passphrase|password|passwd|pass|pwd|psw|token|accesstoken|key|apikey|authkey|secret|auth|sig|"
+    r"signature|credential|streamid)=(?:[^&\s\"']|'(?=[a-z0-9]))+"
 )
 
 
