@@ -17,9 +17,9 @@ import numpy as np
 import uvloop
 from prometheus_client import CollectorRegistry
 
+from vrseg.backoff import Backoff
 from vrseg.decode.cpu import PyavDecoder
 from vrseg.frame import Batch, Frame, Inference
-from vrseg.backoff import Backoff
 from vrseg.pipeline.ingest import IngestStages
 from vrseg.pipeline.ledger import Ledger
 from vrseg.pipeline.model import ModelRunner, ModelStages

@@ -21,10 +21,10 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from vrseg.assembly import credits_for
+from vrseg.backoff import Backoff
 from vrseg.config.schema import Reconnect, SourceSection
 from vrseg.gpu.kernels import Kernels
 from vrseg.gpu.memory import elapsed_s, recorded, wait_for
-from vrseg.backoff import Backoff
 from vrseg.pipeline.ingest import IngestStages
 from vrseg.pipeline.ledger import Ledger
 from vrseg.pipeline.model import ModelRunner, ModelStages

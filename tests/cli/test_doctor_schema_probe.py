@@ -76,7 +76,14 @@ def test_long_details_continue_under_their_own_beginning_in_a_narrow_terminal() 
 def test_the_schema_is_json_and_describes_the_whole_file(vrseg: Vrseg) -> None:
     done = vrseg("schema")
     assert done.code == 0
-    assert set(json.loads(done.out)["properties"]) == {"device", "models", "streams", "server", "watch", "drain_timeout"}
+    assert set(json.loads(done.out)["properties"]) == {
+        "device",
+        "models",
+        "streams",
+        "server",
+        "watch",
+        "drain_timeout",
+    }
 
 
 def test_probe_tells_what_a_clip_holds(vrseg: Vrseg, make_clip: MakeClip, tmp_path: Path) -> None:
