@@ -230,6 +230,41 @@ def test_a_silent_srt_sender_is_noticed(
     assert time.monotonic() - started_s < 3
 
 
+def playlist_of(film: Path) -> str:
+    head = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:4\n"
+    return f"{head}#EXTINF:2,\nfile://{film}\n#EXT-X-ENDLIST\n"
+
+
+def test_a_sender_of_srt_cannot_have_files_of_this_machine_opened(
+    ffmpeg: StartFfmpeg, free_port: int, make_clip: MakeClip, tmp_path: Path
+) -> None:
+    private = make_clip(tmp_path / "private.ts", frames=60, fps=30)
+    sent = tmp_path / "sent"
+    sent.write_text(playlist_of(private))
+    url = f"srt://127.0.0.1:{free_port}"
+    raw = ["-f", "data", "-i", str(sent), "-map", "0:d", "-c", "copy", "-f", "data", "-linger", "1"]
+    sender = ffmpeg(*raw, f"{url}?mode=caller")
+    source = make_source(section(f"{url}?mode=listener"))
+    with pytest.raises(SourceRefusedError):
+        source.open()
+    source.close()
+    assert sender.wait(5) == 0, "nobody took the playlist"
+
+
+@pytest.mark.parametrize("name", ["cam.m3u8", "cam"])
+def test_a_playlist_from_elsewhere_cannot_have_files_of_this_machine_opened(
+    name: str, http_server: ServeFolder, make_clip: MakeClip, tmp_path: Path
+) -> None:
+    private = make_clip(tmp_path / "private.ts", frames=60, fps=30)
+    folder = tmp_path / "served"
+    folder.mkdir()
+    (folder / name).write_text(playlist_of(private))
+    source = make_source(section(f"{http_server(folder)}/{name}"))
+    with pytest.raises(SourceRefusedError):
+        source.open()
+    source.close()
+
+
 def test_srt_without_anybody_there_leaves_no_process(free_port: int) -> None:
     source = make_source(section(f"srt://127.0.0.1:{free_port}?passphrase=geheimgeheim", open_timeout="1s"))
     started_s = time.monotonic()

@@ -38,7 +38,9 @@ class FfmpegPipe:
     def start(self) -> None:
         """Start the program; it connects by itself."""
         arguments = [self._program, "-nostdin", "-hide_banner", "-loglevel", "error", "-analyzeduration", ANALYSE_US]
-        arguments += ["-i", self._uri, "-map", "0:v:0", "-c", "copy", "-f", "mpegts", "-flush_packets", "1", "pipe:1"]
+        # Who sends may send a playlist, and that may name files of this machine: FFmpeg would open them.
+        arguments += ["-protocol_whitelist", "srt", "-i", self._uri]
+        arguments += ["-map", "0:v:0", "-c", "copy", "-f", "mpegts", "-flush_packets", "1", "pipe:1"]
         self._process = subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
             arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
         )
