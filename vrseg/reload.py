@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, TypeAlias
 
 from vrseg.difference import Difference, difference, joined, rewritten
-from vrseg.errors import VrsegError
+from vrseg.errors import ConfigError, VrsegError
 from vrseg.pipeline.worker import Worker
 from vrseg.running import engines_of, load_models
 
@@ -84,9 +84,20 @@ class Reloads:
         """Read the file on a thread: networks are looked at, and frames must not wait for that."""
         running = self._running
         async with Worker("reload") as worker:
-            plan = await worker.call(self._read_plan, running.plan.backend)
+            plan = await worker.call(self._read_soundly, running.plan.backend)
             guests = [name for name, member in self._fleet.members.items() if member.origin == "http"]
             return await worker.call(joined, running.plan, guests, plan)
+
+    def _read_soundly(self, backend: Backend) -> Plan:
+        """Read the file; whatever happens then is no reason to end what runs."""
+        try:
+            return self._read_plan(backend)
+        except VrsegError:
+            raise
+        except Exception as error:
+            self._running.log.exception("the configuration could not be read")
+            reason = f"{type(error).__name__}: {error}"
+            raise ConfigError(f"the configuration could not be read ({reason}); see the log") from error
 
     async def _apply(self, models: Models, plan: Plan) -> Difference:
         """Load what is new beside what is there; only when all of it is warm, touch what runs."""

@@ -111,6 +111,19 @@ def test_a_bad_file_changes_nothing_and_says_everything(start_daemon: StartDaemo
     assert not [event for event in daemon.events if event["event"] == "stream draining"]
 
 
+def test_a_file_that_trips_its_reader_ends_nothing(start_daemon: StartDaemon) -> None:
+    good = config(a=camera())
+    daemon = start_daemon(good)
+    daemon.wait_for(lambda: all_run(daemon, "a"), 30, "it runs")
+    write_config(daemon.file, good | {"models": {"person": {"path": "~nobody-has-this-name/person.onnx"}}})
+    assert daemon.ask("POST", "/api/v1/reload")[0] == 422
+    broker = camera() | {"model": "person", "results": [{"uri": "mqtt://[::1/gate"}]}
+    write_config(daemon.file, config(a=broker))
+    status, answer = daemon.ask("POST", "/api/v1/reload")
+    assert (status, answer["problems"][0]["path"]) == (422, "streams.a.results.0.uri")
+    assert all_run(daemon, "a")
+
+
 def test_a_model_that_does_not_load_changes_nothing(start_daemon: StartDaemon, tmp_path: Path) -> None:
     seen = camera() | {"model": "person"}
     daemon = start_daemon(config(a=seen))

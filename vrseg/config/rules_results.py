@@ -55,7 +55,7 @@ def is_webhook(results: ResultOutput) -> bool:
 
 def is_shared_broker(results: ResultOutput) -> bool:
     """Tell whether several streams may name the same address of a broker: without a topic, each has its own."""
-    return _scheme(results) in _BROKERS and not urlsplit(results.uri).path.strip("/")
+    return _scheme(results) in _BROKERS and not results.uri.partition("://")[2].partition("/")[2].strip("/")
 
 
 def watch_problems(stream: Stream, path: KeyPath) -> Iterator[Problem]:
