@@ -38,7 +38,6 @@ RUN apt-get update \
     && install -d -m 750 -o vrseg -g vrseg /var/lib/vrseg /var/cache/vrseg
 # Everything that is written goes to the two volumes and /tmp, so the root may be read-only.
 ENV PATH=/opt/vrseg/bin:$PATH \
-    MALLOC_ARENA_MAX=2 \
     ORT_DISABLE_TELEMETRY=1 \
     PYTHONFAULTHANDLER=1 \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -31,6 +31,7 @@ STAGES = {
 }
 MACHINERY = {"pipeline", "telemetry"}
 COMPOSITION = {
+    "arenas",
     "watching",
     "backend",
     "assembly",

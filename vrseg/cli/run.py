@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 import uvloop
 
+from vrseg.arenas import keep_arenas_few
 from vrseg.backend.backend import Backend
 from vrseg.config.load import load
 from vrseg.daemon import PlanFile, run_daemon
@@ -33,6 +34,7 @@ def run(
     log_level: LogLevelOption = "info",
 ) -> None:
     """Run the daemon in the foreground."""
+    keep_arenas_few()
     log = make_logger(log_format, log_level)
 
     def read_plan(backend: Backend | None = None) -> Plan:
