@@ -8,6 +8,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from vrseg.address import LIVE, local_path, scheme_of
 from vrseg.config.document import KeyPath, Problem, dotted
@@ -85,12 +86,21 @@ def _source(stream: Stream, path: KeyPath) -> Iterator[Problem]:
         yield Problem((*path, "uri"), "is empty; write a file or an address")
     elif scheme is None or (scheme == "file" and "://" in source.uri.removeprefix("file://")):
         yield Problem((*path, "uri"), f"is no kind of source; {_SOURCES}")
+    elif scheme in (LIVE | {"http"}) and not _can_be(source.uri):
+        yield Problem((*path, "uri"), "has a host or a port that cannot be; in a password, write / ? # as %2F %3F %23")
     elif scheme in LIVE:
         for key in ("loop", "realtime"):
             if getattr(source, key):
                 yield Problem((*path, key), f"is for files; {scheme} is live already")
     if source.reconnect.initial > source.reconnect.max:
         yield Problem((*path, "reconnect", "max"), "is shorter than `initial`; the wait grows from `initial` to `max`")
+
+
+def _can_be(uri: str) -> bool:
+    try:
+        return urlsplit(uri).port != 0
+    except ValueError:
+        return False
 
 
 _SOURCES = "use a file, rtsp://, rtmp://, srt://, http://, https://, /dev/video0 or synthetic:"
