@@ -185,7 +185,7 @@ class Notifier:
             self._told_watchdog_s = now_s if self._send("WATCHDOG=1") else self._told_watchdog_s
 
     def _enter(self, phase: Phase, message: str) -> None:
-        if self._socket is None:
+        if self._socket is None or self.phase == "stopping":  # a reload may still end after that
             return
         self.phase = phase
         self._phase_began_s = self._clock()

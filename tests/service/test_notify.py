@@ -172,6 +172,17 @@ def test_stopping_asks_for_as_long_as_draining_may_take_and_is_said_once(site: S
     assert manager.heard() == ["STOPPING=1\nSTATUS=draining\nEXTEND_TIMEOUT_USEC=75000000"]
 
 
+def test_a_reload_that_ends_while_the_daemon_stops_does_not_make_it_ready_again(site: Site, manager: Manager) -> None:
+    notifier = site.notifier(manager)
+    notifier.reloading()
+    notifier.stopping()
+    manager.heard()
+    notifier.ready()
+    notifier.reloading()
+    assert notifier.phase == "stopping"
+    assert manager.heard() == []
+
+
 def test_while_frames_move_the_watchdog_hears_of_it_every_half_of_its_time(site: Site, manager: Manager) -> None:
     notifier = site.notifier(manager)
     notifier.ready()
