@@ -83,3 +83,11 @@ def test_a_stream_of_which_nothing_is_to_be_known_costs_no_thread(watches: Watch
 def test_results_that_can_go_nowhere_are_a_mistake(watches: Watches, broker: Broker) -> None:
     with pytest.raises(ConfigError, match=r"results go to a \.jsonl file"):
         watches.results("door", section(broker, results=[{"uri": "a.csv"}]), None)
+
+
+def test_receivers_that_differ_by_their_password_only_have_a_spool_each(
+    watches: Watches, broker: Broker, free_port: int, tmp_path: Path
+) -> None:
+    results = [{"uri": f"http://{user}:geheim@127.0.0.1:{free_port}/hook"} for user in ("one", "two")]
+    watches.results("door", section(broker, "hall", results=results), None)
+    wait_for(lambda: len(list((tmp_path / "state").rglob("*.sqlite"))) == 2)

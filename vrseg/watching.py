@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from vrseg.address import redact
 from vrseg.assembly import result_records
 from vrseg.config.places import state_folder
 from vrseg.events.machine import make_rules
@@ -19,7 +20,7 @@ from vrseg.sink.result_factory import content_of, make_outlet, make_result_sink
 from vrseg.sink.results import PatientSink, RecordsSink
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import structlog
@@ -127,8 +128,10 @@ class Watches:
             lines=tuple(section.lines),
             boxes=spec is None or spec.task == "detect",
         )
-        spools = state_folder() / "spool"
-        outlets = tuple(make_outlet(one, subject, self._base_dir, spools, self._log) for one in section.results)
+        outlets = tuple(
+            make_outlet(one, subject, self._base_dir, spools, self._log)
+            for one, spools in zip(section.results, _spool_folders(section.results), strict=True)
+        )
         for outlet in outlets:
             if outlet is not None:
                 outlet.start()
@@ -163,6 +166,16 @@ class WatchesCollector(Collector):
                 for reason, count in (lost if outlet is None else outlet.dropped).items():
                     dropped.add_metric([*values, reason], count)
         yield from (delivered, dropped, waiting)
+
+
+def _spool_folders(results: Sequence[ResultOutput]) -> Iterator[Path]:
+    """Yield where each output's spool lies: its name is the address as it is shown, which several may share."""
+    seen = Counter[str]()
+    for one in results:
+        shown = redact(one.uri)
+        folder = state_folder() / "spool"
+        yield folder / str(seen[shown]) if seen[shown] else folder
+        seen[shown] += 1
 
 
 def _same(watched: Watched, section: Stream, spec: ModelSpec | None) -> bool:
