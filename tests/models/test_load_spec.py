@@ -236,3 +236,9 @@ def test_the_described_models_load_and_need_little_describing(models_dir: Path, 
     )
     assert described.batch == (None if "dynbatch" in description.stem else 1)
     assert (described.licence, len(described.classes)) == ("Apache-2.0", len(bare.classes))
+
+
+@pytest.mark.parametrize("path", ["~nobody-of-that-name/body.onnx", "x" * 300 + ".onnx", "a\x00b.onnx"])
+def test_a_path_that_cannot_be_is_a_mistake_of_the_configuration(tmp_path: Path, path: str) -> None:
+    with pytest.raises(ConfigError, match=r"write the whole path|no such file"):
+        load_spec("body", Model.model_validate({"path": path}), tmp_path)

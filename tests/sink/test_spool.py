@@ -40,6 +40,17 @@ def test_letters_come_out_in_the_order_in_which_they_were_put_in(tmp_path: Path)
     spool.close()
 
 
+def test_only_its_owner_reads_a_spool(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir(mode=0o755)
+    spool = opened(folder / "door.sqlite")
+    spool.add([b"1"])
+    assert {path.name: path.stat().st_mode & 0o077 for path in folder.iterdir()} == {
+        path.name: 0 for path in folder.iterdir()
+    }
+    spool.close()
+
+
 def test_letters_are_there_after_a_restart_and_only_for_their_owner(tmp_path: Path) -> None:
     path = tmp_path / "spool" / "door.sqlite"
     spool = opened(path)

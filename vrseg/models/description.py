@@ -48,11 +48,19 @@ def read_claims(name: str, model: Model, onnx_path: Path, base_dir: Path) -> Cla
     path = onnx_path.with_suffix(".yaml")
     if model.description is not None:
         path = base_dir / model.description
-        if not path.is_file():
+        if not is_file(path):
             raise ConfigError(f"models.{name}.description: {path}: no such file; check the path")
-    in_file = load_description(path).model_dump(exclude_unset=True) if path.is_file() else {}
+    in_file = load_description(path).model_dump(exclude_unset=True) if is_file(path) else {}
     in_config = model.model_dump(exclude_unset=True, include=set(ModelDescription.model_fields))
     return Claims(in_file, in_config, path.name, f"models.{name}")
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether there is such a file; there is none where the name itself is impossible."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from vrseg.models.decoding import (
     guess_task,
     order_end2end,
 )
-from vrseg.models.description import Claims, read_claims
+from vrseg.models.description import Claims, is_file, read_claims
 from vrseg.models.graph import Graph, Tensor, read_graph
 from vrseg.models.picture import resolve_input
 from vrseg.models.spec import ModelSpec, ThresholdSpec
@@ -32,10 +32,17 @@ DEMO = "demo"
 
 
 def model_path(model: Model, base_dir: Path) -> Path:
-    """Tell where a model's ONNX file lies."""
+    """Tell where a model's ONNX file lies.
+
+    Raises:
+        ConfigError: in the home of a user who is not there.
+    """
     if model.path == DEMO:
         return Path(str(files("vrseg.demo").joinpath("person.onnx")))
-    return base_dir / Path(model.path).expanduser()
+    try:
+        return base_dir / Path(model.path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{model.path}: nobody of that name has a home here; write the whole path") from error
 
 
 def load_spec(name: str, model: Model, base_dir: Path) -> ModelSpec:
@@ -51,7 +58,7 @@ def load_spec(name: str, model: Model, base_dir: Path) -> ModelSpec:
         ModelError: the ONNX does not load, does not fit what is said about it, or is of a kind that is not supported.
     """
     path = model_path(model, base_dir)
-    if not path.is_file():
+    if not is_file(path):
         raise ConfigError(f"models.{name}.path: {path}: no such file; check the path")
     claims = read_claims(name, model, path, base_dir)
     graph = read_graph(path)

@@ -57,6 +57,7 @@ class Spool:
         """Make the file or continue with it."""
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._path.touch(mode=0o600)  # before SQLite does: what the journal inherits
         base = sqlite3.connect(self._path or ":memory:", timeout=_LOCKED_S, isolation_level=None)
         try:
             base.execute("PRAGMA locking_mode = EXCLUSIVE")
