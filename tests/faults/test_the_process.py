@@ -134,13 +134,15 @@ def test_a_killed_process_leaves_a_recording_that_plays_and_events_that_wait(
 
 
 @pytest.mark.parametrize("limit_mb", [300, 600, 900])
-def test_too_little_memory_to_start_is_said_in_a_line_and_not_hung_on(
+def test_too_little_memory_is_said_in_a_line_and_not_hung_on(
     start_daemon: StartDaemon, tmp_path: Path, limit_mb: int
 ) -> None:
     daemon = start_daemon(config(tmp_path), prefix=["prlimit", f"--as={limit_mb * 2**20}"], wait=False)
-    deadline_s = time.monotonic() + 15
+    deadline_s = time.monotonic() + 30
     while daemon.process.poll() is None and not told(daemon, "stream reconnecting", stream="healthy"):
         assert time.monotonic() < deadline_s, daemon.log.read_text()
+        if frames_flow(daemon):
+            break  # it was enough
         time.sleep(0.1)
     ended = daemon.process.poll() is not None
     code = daemon.process.returncode if ended else daemon.stop()
@@ -149,8 +151,19 @@ def test_too_little_memory_to_start_is_said_in_a_line_and_not_hung_on(
     if ended:
         assert code in {1, 4}
         assert "error: " in said.splitlines()[-1]  # of ours, or of a library that ends the process by itself
+    elif waiting := told(daemon, "stream reconnecting"):
+        assert "raise the limit" in waiting[0]["detail"]
     else:
-        assert "raise the limit" in told(daemon, "stream reconnecting")[0]["detail"]
+        assert limit_mb > 300
+        assert code == 0
+
+
+def frames_flow(daemon: Daemon) -> bool:
+    """Tell whether the daemon has its model and delivers."""
+    for event in told(daemon, "listening"):
+        daemon.address = event["page"]
+        return daemon.delivered("healthy") > 10
+    return False
 
 
 def test_a_stream_without_memory_waits_for_it_and_the_others_run_on(start_daemon: StartDaemon, tmp_path: Path) -> None:
