@@ -180,7 +180,7 @@ def test_units_that_are_damaged_are_counted_and_passed_over(daemon: Daemon, site
     proxy.mode = "lying"
     daemon.wait_for(lambda: value(daemon, "vrseg_decode_errors_total", stream="damaged") >= 5, 15, "damage is counted")
     proxy.mode = "honest"
-    assert proxy.damaged >= 5
+    assert proxy.damaged > 0, "one packet may spoil several pictures"
     wait_for_more(daemon, "damaged", 30, 12)
     assert state(daemon, "damaged") == "running"
     assert told(daemon, "damaged video", stream="damaged", level="warning")

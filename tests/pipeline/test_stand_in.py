@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Never
 
     from vrseg.frame import EncodedPacket
+    from vrseg.gpu.device import Gpu
     from vrseg.pipeline.stream import StreamStages
 
 TIME_BASE = Fraction(1, 1000)
@@ -205,7 +206,7 @@ class WishingSink(AwaySink):
         return True
 
 
-def test_one_key_frame_fulfils_the_wishes_of_all() -> None:
+def test_one_key_frame_fulfils_the_wishes_of_all(gpu_on_cpu: Gpu) -> None:
     stage = Stage(camera(30))
     encoder = AskedEncoder()
     outputs = (OutputStages(encode=Guarded(encoder, "toy"), sinks=(WishingSink("0"), WishingSink("1"))),)
