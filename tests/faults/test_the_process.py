@@ -64,7 +64,7 @@ def test_streams_that_come_and_go_leave_nothing_behind(start_daemon: StartDaemon
     daemon = start(start_daemon, tmp_path)
     guest = {"source": {"uri": "synthetic:64x48@30"}, "model": "person"}
     begun: list[tuple[int, int, int]] = []
-    crowd = [f"crowd{number}" for number in range(8)]  # batches as large as they get, before anything is measured
+    crowd = [f"crowd{number}" for number in range(4)]  # batches as large as they get, before anything is measured
     for name in crowd:
         come(daemon, name, guest)
     daemon.wait_for(lambda: all(daemon.delivered(name) > 20 for name in crowd), 20, "the crowd is at work")
