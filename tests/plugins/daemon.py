@@ -72,7 +72,9 @@ class Daemon:
                 return error.code, json.loads(error.read())
 
     def status(self) -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(self.get("/api/v1/status")[1])
+        while (said := self.get("/api/v1/status"))[0] == 429:
+            time.sleep(0.2)
+        answer: dict[str, Any] = json.loads(said[1])
         return answer
 
     def stream(self, name: str) -> dict[str, Any]:

@@ -78,7 +78,8 @@ def page(browser: Browser, daemon: Daemon) -> Iterator[Browser]:
     browser.driver.get(daemon.address)
     browser.wait_for(lambda: browser.js("document.querySelectorAll('.card').length") >= 3, 30, "all streams are there")
     yield browser
-    assert browser.complaints() == []
+    # Chromium itself complains of a picture that was asked for in the moment in which its stream was removed.
+    assert [one for one in browser.complaints() if not ("/preview/" in one and "404" in one)] == []
     asked = [one for one in browser.asked_for() if not one.startswith(("blob:", "about:", "data:"))]
     assert [one for one in asked if not one.startswith(daemon.address)] == []
 
