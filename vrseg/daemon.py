@@ -68,14 +68,15 @@ async def run_daemon(
     running = Running(plan, log, extra_results)
     fleet = Fleet(running)
     reloads = Reloads(running, fleet, file.read) if file is not None else None
+    health = Health(plan.backend.gpu)
     with drain_on_signals(running.stop, lambda: running.plan.config.drain_timeout, log), _on_hangup(reloads):
         async with (
             running.views.at_work(),
-            serve_http(_routes(running, fleet, reloads), plan.config.server, plan.base_dir) as address,
+            serve_http(_routes(running, fleet, reloads, health), plan.config.server, plan.base_dir) as address,
         ):
             on_listening(address, running)
             async with (
-                service_manager(_watched(running), log) as manager,
+                service_manager(_watched(running, health), log) as manager,
                 models_at_work(running) as models,
                 asyncio.TaskGroup() as group,
             ):
@@ -92,22 +93,22 @@ async def run_daemon(
     return exit_code(failures, streams=len(fleet.members))
 
 
-def _watched(running: Running) -> Watched:
+def _watched(running: Running, health: Health) -> Watched:
     return Watched(
         recorder=running.recorder,
         config=lambda: running.plan.config,
         not_ready=running.not_ready,
         stop=running.stop,
-        ill=Health(running.plan.backend.gpu).ill,
+        ill=health.ill,
     )
 
 
-def _routes(running: Running, fleet: Fleet, reloads: Reloads | None) -> list[Route | RouteDef]:
+def _routes(running: Running, fleet: Fleet, reloads: Reloads | None, health: Health) -> list[Route | RouteDef]:
     site = Site(
         registry=running.registry,
         recorder=running.recorder,
         not_ready=running.not_ready,
-        ill=Health(running.plan.backend.gpu).ill,
+        ill=health.ill,
         config=lambda: redacted(running.plan.config),
         device=running.plan.backend.device,
     )
