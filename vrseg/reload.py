@@ -96,8 +96,9 @@ class Reloads:
             raise
         except Exception as error:
             self._running.log.exception("the configuration could not be read")
-            reason = f"{type(error).__name__}: {error}"
-            raise ConfigError(f"the configuration could not be read ({reason}); see the log") from error
+            # No more than its name: what it says may hold anything that stands in the file.
+            name = type(error).__name__
+            raise ConfigError(f"the configuration could not be read ({name}); see the log") from error
 
     async def _apply(self, models: Models, plan: Plan) -> Difference:
         """Load what is new beside what is there; only when all of it is warm, touch what runs."""

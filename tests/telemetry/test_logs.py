@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import Literal
 
+import pytest
 import structlog
 
 from vrseg.telemetry.logs import OncePerSecond, make_logger
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def test_no_line_shows_a_password(capsys: pytest.CaptureFixture[str]) -> None:
@@ -16,6 +14,26 @@ def test_no_line_shows_a_password(capsys: pytest.CaptureFixture[str]) -> None:
     line = json.loads(capsys.readouterr().err)
     assert "hunter2" not in str(line)
     assert line["event"] == "cannot open rtsp://***@10.0.0.5/main"
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_no_traceback_shows_a_password(capsys: pytest.CaptureFixture[str], log_format: Literal["text", "json"]) -> None:
+    log = make_logger(log_format)
+    try:
+        raise RuntimeError("no answer from rtsp://cam:hunter2@10.0.0.5/main")
+    except RuntimeError:
+        log.exception("a mistake of ours")
+    said = capsys.readouterr().err
+    assert "no answer from rtsp://***@10.0.0.5/main" in said
+    assert "hunter2" not in said
+
+
+def test_no_value_within_a_value_shows_a_password(capsys: pytest.CaptureFixture[str]) -> None:
+    address = "rtsp://cam:hunter2@10.0.0.5/main"
+    make_logger("json").error("not well", reasons=[address], error=OSError(address), by_name={"door": (address,)})
+    said = capsys.readouterr().err
+    assert said.count("rtsp://***@10.0.0.5/main") == 3
+    assert "hunter2" not in said
 
 
 def test_text_logs_are_lines_for_people(capsys: pytest.CaptureFixture[str]) -> None:

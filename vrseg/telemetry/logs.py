@@ -52,8 +52,18 @@ class OncePerSecond:
 
 
 def redact_values(_logger: WrappedLogger, _level: str, event: EventDict) -> EventDict:
-    """Hide credentials in every text of an event."""
-    return {key: redact(value) if isinstance(value, str) else value for key, value in event.items()}
+    """Hide credentials in every text of an event, also within lists and the like."""
+    return {key: _redacted(value) for key, value in event.items()}
+
+
+def _redacted(value: object) -> object:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, dict):
+        return {key: _redacted(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_redacted(item) for item in value]
+    return redact(str(value))
 
 
 def make_logger(log_format: LogFormat, level: str = "info") -> structlog.stdlib.BoundLogger:
@@ -68,11 +78,11 @@ def make_logger(log_format: LogFormat, level: str = "info") -> structlog.stdlib.
         processors=[
             structlog.processors.add_log_level,
             OncePerSecond(),
-            redact_values,
+            structlog.processors.format_exc_info,
+            redact_values,  # behind all that makes texts
             structlog.processors.TimeStamper(
                 fmt="iso" if log_format == "json" else "%H:%M:%S", utc=log_format == "json"
             ),
-            structlog.processors.format_exc_info,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
