@@ -4,6 +4,7 @@ import errno
 import resource
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from plugins.media_servers import StartFfmpeg, StartRtspServer
 
     from vrseg.frame import EncodedPacket
+
+pytestmark = pytest.mark.alone
 
 QUICK = Backoff(initial_s=0.05, max_s=0.2, jitter=0.2)
 GB = 1_000_000_000
@@ -199,6 +202,57 @@ def test_a_disk_that_is_full_at_the_start_is_waited_for(tmp_path: Path, packets:
     sink.process(packets[0])
     assert (before.state, sink.state.state) == ("paused", "up")
     sink.close()
+
+
+@pytest.fixture
+def disk_of_factory(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    """What sinks that the factory makes see as their disk; retention looks at once, and trusts the clock."""
+    disk = Disk()
+    guard = partial(DiskGuard, ask=disk.ask, clock=time.monotonic)
+    monkeypatch.setattr("vrseg.sink.factory.DiskGuard", guard)
+    monkeypatch.setattr("vrseg.sink.disk._LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("vrseg.sink.retention._LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("vrseg.sink.retention.SETTLING_S", 0.0)
+    return disk
+
+
+def test_while_a_recording_waits_for_room_its_segments_grow_old_and_make_some(
+    tmp_path: Path, packets: list[EncodedPacket], disk_of_factory: Disk
+) -> None:
+    output = Output(uri=str(tmp_path / "%H%M%S.mp4"), segment="1s", keep="1s", min_free=GB)
+    sink, flow = make_video_sink(output, tmp_path), iter(packets)
+    sink.open()
+    feed(sink, [next(flow) for _ in range(90)])
+    written = list(tmp_path.glob("*.mp4"))
+    assert len(written) == 3
+    disk_of_factory.free = 0
+    sink.process(next(flow))
+    assert list(tmp_path.glob("*.mp4")), "not old enough yet"
+    time.sleep(1.1)
+    sink.process(next(flow))
+    assert not list(tmp_path.glob("*.mp4"))
+    disk_of_factory.free = 10 * GB
+    feed(sink, flow)
+    assert list(tmp_path.glob("*.mp4")), "it goes on"
+    sink.close()
+
+
+@pytest.mark.parametrize("key", ["keep", "keep_size"])
+def test_keeping_less_makes_room_on_a_disk_that_is_full_at_the_start(
+    tmp_path: Path, packets: list[EncodedPacket], disk_of_factory: Disk, key: str
+) -> None:
+    output = Output(uri=str(tmp_path / "%H%M%S.mp4"), segment="1s", keep="7d", min_free=GB)
+    sink = make_video_sink(output, tmp_path)
+    sink.open()
+    feed(sink, packets[:90])
+    sink.flush()
+    sink.close()
+    time.sleep(0.1)
+    disk_of_factory.free = 0
+    less = make_video_sink(output.model_copy(update={"keep": None, key: 0.05}), tmp_path)
+    less.open()
+    less.close()
+    assert not list(tmp_path.glob("*.mp4"))
 
 
 def test_where_nothing_may_be_lost_a_full_disk_is_an_error(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from vrseg.address import is_playlist, local_path, redact, scheme_of
@@ -48,14 +49,31 @@ def make_video_sink(output: Output, base_dir: Path, *, name: str = "0", waits: b
     if scheme != "file":
         raise ConfigError(f"{redact(output.uri)}: not an output; use a file, rtsp://, rtmp:// or srt://")
     path = base_dir / local_path(output.uri)
-    playlist = is_playlist(output.uri)
-    make = _playlist_maker(output, path) if playlist else _file_maker(output, path)
     guard = DiskGuard(fixed_folder(path), output.min_free)
-    kind = "hls" if playlist else "file"
-    return LastingSink(make, name=name, kind=kind, hindrance=guard.hindrance, waits=waits)
+    if is_playlist(output.uri):
+        make = _playlist_maker(output, path)
+        return LastingSink(make, name=name, kind="hls", hindrance=guard.hindrance, waits=waits)
+    # One for all lives: it knows what was written before, and how the clock has gone since.
+    retention = _retention(output, path)
+    hindrance = guard.hindrance if retention is None else partial(_hindrance, guard, retention)
+    make = _file_maker(output, path, retention)
+    return LastingSink(make, name=name, kind="file", hindrance=hindrance, waits=waits)
 
 
-def _file_maker(output: Output, path: Path) -> Callable[[], Outlet]:
+def _retention(output: Output, path: Path) -> Retention | None:
+    if output.segment is None or (output.keep is None and output.keep_size is None):
+        return None
+    return Retention(WrittenFiles(path), keep_s=output.keep, keep_bytes=output.keep_size)
+
+
+def _hindrance(guard: DiskGuard, retention: Retention) -> str | None:
+    detail = guard.hindrance()
+    if detail is not None:
+        retention.make_room()
+    return detail
+
+
+def _file_maker(output: Output, path: Path, retention: Retention | None) -> Callable[[], Outlet]:
     container_of(path, output.codec)
     check_fields(str(path))
     segment_s = output.segment
@@ -63,10 +81,6 @@ def _file_maker(output: Output, path: Path) -> Callable[[], Outlet]:
         return lambda: RecordingSink(path, codec=output.codec)
     if not has_fields(str(path)):
         raise ConfigError(f"{path}: segments need names that change: add fields such as %Y%m%d-%H%M%S")
-    if output.keep is None and output.keep_size is None:
-        return lambda: SegmentSink(path, codec=output.codec, segment_s=segment_s)
-    # One for all lives: it knows what was written before, and how the clock has gone since.
-    retention = Retention(WrittenFiles(path), keep_s=output.keep, keep_bytes=output.keep_size)
     return lambda: SegmentSink(path, codec=output.codec, segment_s=segment_s, retention=retention)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Retention:
         self._wall_clock = wall_clock
         self._clock = clock
         self._next_look_s = float("-inf")
+        self._loaded = False
         self._own: set[str] = set()
         """Names of files that this run has written."""
         self._began_s = clock()
@@ -47,6 +49,7 @@ class Retention:
     def load(self) -> None:
         """Read the index; again after a fault, for a share may not have been there before."""
         self._files.load()
+        self._loaded = True
 
     def begin(self, path: Path) -> None:
         """Note a file that has just been created. Raises OSError."""
@@ -72,6 +75,13 @@ class Retention:
             complete = self._delete_old(complete, self._keep_s)
         if self._keep_bytes is not None:
             self._delete_excess(complete, self._keep_bytes, _size(current))
+
+    def make_room(self) -> None:
+        """Delete what is due while nothing may be written, for else there might never be room again."""
+        if not self._loaded:
+            self.load()
+        with suppress(OSError):  # the index did not fit either: what was deleted has made room for the next try
+            self.apply(None)
 
     def _delete_old(self, files: list[Written], keep_s: float) -> list[Written]:
         """Return what is left."""
