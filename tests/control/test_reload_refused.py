@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import pytest
 from plugins.fleets import running_of
 
 from vrseg.errors import ConfigError
@@ -15,6 +14,8 @@ from vrseg.running import Models
 from vrseg.telemetry.logs import make_logger
 
 if TYPE_CHECKING:
+    import pytest
+
     from vrseg.backend.backend import Backend
     from vrseg.plan import Plan
 

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 import structlog
 
 from vrseg.telemetry.logs import OncePerSecond, make_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def test_no_line_shows_a_password(capsys: pytest.CaptureFixture[str]) -> None:
@@ -18,9 +24,12 @@ def test_no_line_shows_a_password(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_no_traceback_shows_a_password(capsys: pytest.CaptureFixture[str], log_format: Literal["text", "json"]) -> None:
+    def fail() -> None:
+        raise RuntimeError("no answer from rtsp://cam:hunter2@10.0.0.5/main")
+
     log = make_logger(log_format)
     try:
-        raise RuntimeError("no answer from rtsp://cam:hunter2@10.0.0.5/main")
+        fail()
     except RuntimeError:
         log.exception("a mistake of ours")
     said = capsys.readouterr().err
@@ -73,3 +82,46 @@ def test_information_is_never_held_back() -> None:
     once = OncePerSecond()
     for _ in range(3):
         assert once(None, "info", {"event": "stream running"})
+
+
+@pytest.fixture
+def often_switched() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("often_switched")
+def test_threads_that_warn_at_the_same_moment_do_not_disturb_each_other() -> None:
+    now_s = 0.0
+    once = OncePerSecond(clock=lambda: now_s)
+    for number in range(5000):
+        once(None, "warning", {"event": "frames dropped", "stream": f"guest{number}"})
+    now_s = 1000.0  # all of that is to be forgotten
+    together = threading.Barrier(4)
+
+    def warn(thread: int) -> None:
+        together.wait()
+        once(None, "warning", {"event": "frames dropped", "stream": str(thread)})
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(warn, range(4)))
+
+
+def test_the_number_of_those_held_back_is_told_within_the_hour_and_then_forgotten() -> None:
+    now_s = 0.0
+    once = OncePerSecond(clock=lambda: now_s)
+
+    def times_after(seconds: float) -> int:
+        nonlocal now_s
+        event = {"event": "frames dropped", "stream": "door"}
+        once(None, "warning", dict(event))
+        with pytest.raises(structlog.DropEvent):
+            once(None, "warning", dict(event))
+        now_s += seconds
+        return once(None, "warning", dict(event)).get("times", 1)
+
+    assert times_after(3000.0) == 2
+    now_s += 10_000.0
+    assert times_after(4000.0) == 1, "streams come and go, and their names must not stay for ever"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -21,34 +22,52 @@ LogFormat: TypeAlias = Literal["text", "json"]
 _IDENTITY = ("event", "stream", "stage", "reason")
 
 
+# In intervals: how long what was said is remembered, and how long the number of those held back, if there is one. It is
+# told with the next equal warning; streams come and go, and for those that are gone there is none.
+_REMEMBERED = 60
+_REMEMBERED_UNTOLD = 3600
+
+
 class OncePerSecond:
-    """A structlog processor: of equal warnings, one a second gets through, with the number of those held back."""
+    """A structlog processor: of equal warnings, one a second gets through, with the number of those held back.
+
+    Any thread may say something.
+    """
 
     def __init__(self, interval_s: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._interval_s = interval_s
         self._clock = clock
         self._said_s: dict[tuple[Any, ...], float] = {}
         self._held: dict[tuple[Any, ...], int] = {}
+        self._lock = threading.Lock()
 
     def __call__(self, _logger: WrappedLogger, level: str, event: EventDict) -> EventDict:
         if level != "warning":
             return event
         identity = tuple(event.get(key) for key in _IDENTITY)
-        now_s = self._clock()
-        if now_s - self._said_s.get(identity, float("-inf")) < self._interval_s:
-            self._held[identity] = self._held.get(identity, 0) + 1
+        with self._lock:
+            held = self._say(identity, self._clock())
+        if held is None:
             raise structlog.DropEvent
-        self._forget(now_s)
-        self._said_s[identity] = now_s
-        if held := self._held.pop(identity, 0):
+        if held:
             event["times"] = held + 1
         return event
 
+    def _say(self, identity: tuple[Any, ...], now_s: float) -> int | None:
+        """Return how many were held back before this one, or None when this one is held back too."""
+        if now_s - self._said_s.get(identity, float("-inf")) < self._interval_s:
+            self._held[identity] = self._held.get(identity, 0) + 1
+            return None
+        self._forget(now_s)
+        self._said_s[identity] = now_s
+        return self._held.pop(identity, 0)
+
     def _forget(self, now_s: float) -> None:
-        """Streams come and go: what was said long ago and is not counted need not be remembered."""
         for identity, said_s in list(self._said_s.items()):
-            if now_s - said_s > 60 * self._interval_s and identity not in self._held:
+            patience = _REMEMBERED_UNTOLD if identity in self._held else _REMEMBERED
+            if now_s - said_s > patience * self._interval_s:
                 del self._said_s[identity]
+                self._held.pop(identity, None)
 
 
 def redact_values(_logger: WrappedLogger, _level: str, event: EventDict) -> EventDict:
