@@ -32,12 +32,19 @@ def test_secrets_in_paths_and_queries_are_hidden(secret: str) -> None:
     assert "hunter2" not in redact(f"rtsp://10.0.0.7{secret}")
 
 
+@pytest.mark.parametrize("scheme", ["rtmp", "rtmps", "RTMP"])
+def test_the_stream_key_of_an_rtmp_address_is_hidden(scheme: str) -> None:
+    shown = redact(f"{scheme}://live.example:1935/app/abcd-1234?bandwidth=1: nobody listens there")
+    assert shown == f"{scheme}://live.example:1935/app/***: nobody listens there"
+
+
 @pytest.mark.parametrize(
     "address",
     [
         "rtsp://10.0.0.7:554/cam@home",
         "rtsp://[fd00::7]:554/cam@home",
         "http://cams.example/front@2x.mjpg?monkey=1",
+        "rtmp://127.0.0.1/live: nobody listens there",
         "rtsp://10.0.0.7: write to somebody@example.com",
     ],
 )

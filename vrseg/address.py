@@ -31,6 +31,8 @@ _SECRET_PARAMETER = re.compile(
     r"(?i)(?<![a-z0-9])(passphrase|password|passwd|pass|pwd|psw|token|accesstoken|key|apikey|authkey|secret|auth|sig|"
     r"signature|credential|streamid)=(?:[^&\s\"']|'(?=[a-z0-9]))+"
 )
+# What follows the application's name: whoever knows it may send in its owner's name.
+_STREAM_KEY = re.compile(r"(?i)(\brtmps?://[^/\s]*/[^/\s]+/)[^\s\"']*[^\s\"':;,.]")
 
 
 def scheme_of(uri: str) -> Scheme | None:
@@ -56,8 +58,8 @@ def is_playlist(uri: str) -> bool:
 
 
 def redact(text: str) -> str:
-    """Hide user names, passwords and secret parameters of every address within `text`."""
-    return _SECRET_PARAMETER.sub(r"\1=***", _CREDENTIALS.sub("***@", text))
+    """Hide user names, passwords, secret parameters and RTMP's stream keys of every address within `text`."""
+    return _STREAM_KEY.sub(r"\1***", _SECRET_PARAMETER.sub(r"\1=***", _CREDENTIALS.sub("***@", text)))
 
 
 def has_credentials(uri: str) -> bool:

@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 from vrseg.config.quantity import Duration
 from vrseg.config.schema_model import Batching, ClassDescription, Model, ModelDescription
 from vrseg.config.schema_output import Line, Output, ResultOutput, Zone
-from vrseg.config.section import Name, Positive, Section
+from vrseg.config.section import Name, Place, Positive, Section
 
 __all__ = [
     "Batching",
@@ -55,7 +55,7 @@ class Reconnect(Section):
 class SourceSection(Section):
     """Where the video comes from."""
 
-    uri: str
+    uri: Place
     """A file, a folder of images, rtsp://, rtmp://, srt://, http(s)://, /dev/video0, or synthetic:WIDTHxHEIGHT@FPS."""
     transport: Literal["tcp", "udp"] = "tcp"
     """For RTSP."""

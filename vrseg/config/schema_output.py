@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field, StringConstraints
 
 from vrseg.config.quantity import Amount, Duration
-from vrseg.config.section import Positive, Section
+from vrseg.config.section import Place, Positive, Section
 
 ENCODER_PATTERN = r"^[A-Za-z0-9_]+$"
 
@@ -19,7 +19,7 @@ Point: TypeAlias = tuple[Share, Share]
 class Output(Section):
     """One encoded video output."""
 
-    uri: str
+    uri: Place
     """A file (.mp4, .mkv, .mov, .ts), which may hold strftime fields; a .m3u8 file, for HLS beside it; or rtsp://,
     rtmp://, srt://."""
     codec: Literal["h264", "hevc", "av1"] = "h264"
@@ -52,7 +52,7 @@ class Output(Section):
 class ResultOutput(Section):
     """Where results go as data."""
 
-    uri: str
+    uri: Place
     """A .jsonl file; `-` for standard output; mqtt://, mqtts:// with the topic as path; or http://, https:// for a
     webhook."""
     content: Literal["auto", "frames", "events"] = "auto"

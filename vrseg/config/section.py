@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from vrseg.config.quantity import Duration
 
@@ -14,6 +16,21 @@ Positive = Annotated[Duration, Field(gt=0)]
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+
+
+def _check_nameable(text: str) -> str:
+    try:
+        os.fsencode(text)
+        nameable = not any(unicodedata.category(character) == "Cc" for character in text)
+    except UnicodeEncodeError:
+        nameable = False
+    if not nameable:
+        raise ValueError("holds a character that no file and no address can have, such as NUL or a line break")
+    return text
+
+
+Place = Annotated[str, AfterValidator(_check_nameable)]
+"""A path or an address."""
 
 
 class Section(BaseModel):
