@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from plugins.daemon import Daemon, StartDaemon
 
+pytestmark = pytest.mark.alone
+
 HOST = {"source": {"uri": "synthetic:64x48@15"}}
 GUEST: dict[str, Any] = {"id": "guest", "stream": {"source": {"uri": "synthetic:64x48@20"}}}
 SERVER = {"listen": "127.0.0.1:0", "allow": ["synthetic:*", "rtsp://10.0.0.*"]}

@@ -22,6 +22,8 @@ from vrseg.running import Running, models_at_work
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+pytestmark = pytest.mark.alone
+
 SETTLED_AFTER = 50
 MOST_GROWTH = 5 * 2**20
 

@@ -8,12 +8,15 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from plugins.daemon import write_config
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from plugins.daemon import Daemon, StartDaemon
+
+pytestmark = pytest.mark.alone
 
 FRAMES = 200
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Never
 
 import psutil
+import pytest
 from plugins.toys import Ear
 
 from vrseg.assembly import credits_for, stream_stages
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from plugins.clips import MakeClip
 
     from vrseg.frame import EncodedPacket, Frame
+
+pytestmark = pytest.mark.alone
 
 MAX_AGE_S = 0.5
 

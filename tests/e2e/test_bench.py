@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from vrseg.frame import Batch, Inference
 
+pytestmark = pytest.mark.alone
+
 STAGES = ["decode", "preprocess", "infer", "postprocess", "render", "encode", "sink"]
 
 

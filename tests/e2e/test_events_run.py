@@ -6,6 +6,7 @@ import json
 import signal
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from plugins.broker import Listener, wait_for
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
     from plugins.broker import Broker
     from plugins.daemon import Daemon, StartDaemon
+
+pytestmark = pytest.mark.alone
 
 EVERYWHERE = {"points": [[0, 0], [1, 0], [1, 1], [0, 1]], "debounce": "200ms", "cover": 0.005}
 

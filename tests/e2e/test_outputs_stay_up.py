@@ -8,6 +8,7 @@ import time
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from plugins.encoded import decoded_count, times_in
 from plugins.media_servers import unused_port, wait_until_listening
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from plugins.daemon import Daemon, StartDaemon
     from plugins.media_servers import StartFfmpeg, StartRtspServer
+
+pytestmark = pytest.mark.alone
 
 BALLAST_BYTES = 4_000_000_000
 CAMERA = {"stall_timeout": "2s", "open_timeout": "2s", "reconnect": {"initial": "200ms", "max": "500ms", "jitter": 0}}

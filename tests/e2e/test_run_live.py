@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from plugins.daemon import Daemon, StartDaemon
     from plugins.media_servers import StartRtspServer
 
+pytestmark = pytest.mark.alone
+
 RETURNS = 20
 BACKOFF_S = 0.5
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from plugins.daemon import Daemon
 
+pytestmark = pytest.mark.alone
+
 STALL_S = 2.0
 RECONNECT = {"initial": "200ms", "max": "500ms", "jitter": 0}
 HOUR_S = 3600

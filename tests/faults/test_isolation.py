@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import pairwise
 from statistics import median
@@ -14,9 +16,12 @@ from plugins.media_servers import RtspServer, unused_port
 from plugins.ts_camera import RATE, TsCamera, pieces
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from plugins.daemon import Daemon, StartDaemon
+
+pytestmark = pytest.mark.alone
 
 PERIODS = 7
 """Of each kind; what else the machine does is in some of them."""
@@ -92,8 +97,8 @@ class Misery:
 def test_the_latency_of_a_healthy_stream_is_its_own_beside_seven_that_fail(
     start_daemon: StartDaemon, tmp_path: Path
 ) -> None:
-    with ExitStack() as stack:
-        misery = Misery(stack, tmp_path)
+    with ThreadPoolExecutor(1, initializer=give_way) as elsewhere, ExitStack() as stack:
+        misery = elsewhere.submit(Misery, stack, tmp_path).result()
         recording = [{"uri": str(tmp_path / "healthy.mkv"), "gop": "1s", "preset": "ultrafast", "min_free": 0}]
         healthy = {"source": {"uri": HEALTHY}, "model": "person", "outputs": recording}
         streams = {"healthy": healthy} | misery.streams
@@ -103,18 +108,27 @@ def test_the_latency_of_a_healthy_stream_is_its_own_beside_seven_that_fail(
         for turn in range(PERIODS):
             order(daemon, misery, "pause")
             before = daemon.delivered("healthy")
-            alone_s.append(p99_of_a_period(daemon, None))
+            alone_s.append(p99_of_a_period(daemon, nothing))
             share = (daemon.delivered("healthy") - before) / (PERIOD_S * RATE_HZ)
             assert share > QUIET_SHARE, f"this machine is too busy to measure on: {share:.0%} of the frames, alone"
             order(daemon, misery, "resume")
-            beside_s.append(p99_of_a_period(daemon, misery))
-            misery.rest()
+            beside_s.append(p99_of_a_period(daemon, lambda turn: elsewhere.submit(misery.go_on, turn).result()))
+            elsewhere.submit(misery.rest).result()
             print(f"period {turn}: p99 alone {alone_s[-1] * 1e3:.2f} ms, beside {beside_s[-1] * 1e3:.2f} ms")  # noqa: T201 -- a measurement
         ratio = median(beside_s) / median(alone_s)
         print(f"medians: alone {median(alone_s) * 1e3:.2f} ms, beside {median(beside_s) * 1e3:.2f} ms, {ratio:.2f} x")  # noqa: T201 -- as above
         assert_books_are_right(daemon)
         assert daemon.stream("healthy")["frames"]["dropped"] == {}
         assert ratio <= MOST_RATIO
+
+
+def give_way() -> None:
+    """Let this thread, and all that it starts, run only while nobody else wants to: cameras are other machines."""
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+def nothing(_turn: int) -> None:
+    """Happens while the healthy stream is alone."""
 
 
 def order(daemon: Daemon, misery: Misery, change: str) -> None:
@@ -130,12 +144,11 @@ def order(daemon: Daemon, misery: Misery, change: str) -> None:
     time.sleep(SETTLE_S)
 
 
-def p99_of_a_period(daemon: Daemon, misery: Misery | None) -> float:
+def p99_of_a_period(daemon: Daemon, happen: Callable[[int], None]) -> float:
     before = buckets(daemon)
     ends_s = time.monotonic() + PERIOD_S
     for turn in range(round(PERIOD_S)):
-        if misery is not None:
-            misery.go_on(turn)
+        happen(turn)
         time.sleep(max(0.0, ends_s - PERIOD_S + turn + 1 - time.monotonic()))
     return quantile([(bound, count - then) for (bound, count), (_, then) in zip(buckets(daemon), before, strict=True)])
 

@@ -44,7 +44,10 @@ def can_have_private_disks() -> bool:
     return subprocess.run(["unshare", "--user", "--map-root-user", "--mount", "true"], check=False).returncode == 0
 
 
-pytestmark = pytest.mark.skipif(not can_have_private_disks(), reason="needs user and mount namespaces")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(not can_have_private_disks(), reason="needs user and mount namespaces"),
+]
 
 
 @dataclass

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from plugins.daemon import Daemon, RunVrseg, StartDaemon
 
+pytestmark = pytest.mark.alone
+
 HANGUPS = 100
 WARM_UP = 50
 """Adds and removes after which nothing may grow any more."""

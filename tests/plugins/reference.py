@@ -51,7 +51,10 @@ class Box:
 
 @cache
 def session_of(path: Path) -> Any:
-    return ort.InferenceSession(path)
+    options = ort.SessionOptions()
+    # Its threads would keep the cores busy while NumPy works on the next picture.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return ort.InferenceSession(path, options)
 
 
 def exact_rgb(picture: av.VideoFrame) -> U8:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from plugins.daemon import Daemon
 
+pytestmark = pytest.mark.alone
+
 if not (shutil.which("chromium") and shutil.which("chromedriver")):
     if os.environ.get("CI") == "true":
         pytest.fail("no chromium and chromedriver, but this run may not do without", pytrace=False)

@@ -23,6 +23,8 @@ from vrseg.server.preview import MOST_VIEWERS
 if TYPE_CHECKING:
     from plugins.daemon import Daemon, StartDaemon
 
+pytestmark = pytest.mark.alone
+
 CONFIG: dict[str, Any] = {
     "models": {"person": {"path": "demo"}},
     "streams": {

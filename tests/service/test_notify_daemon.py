@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from plugins.daemon import Daemon, StartDaemon
 
+pytestmark = pytest.mark.alone
+
 CONFIG = {
     "models": {"person": {"path": "demo"}},
     "streams": {"door": {"source": {"uri": "synthetic:160x90@10"}, "model": "person"}},

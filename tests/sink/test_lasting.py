@@ -266,6 +266,10 @@ def test_free_space_is_asked_of_the_first_folder_that_exists(tmp_path: Path) -> 
     assert free_bytes(tmp_path / "a" / "b") == free_bytes(tmp_path)
 
 
+def test_a_path_that_the_system_cannot_look_at_says_nothing_of_its_room(tmp_path: Path) -> None:
+    assert free_bytes(tmp_path / ("a" * 300)) is None, "a share that went away fails like this, too"
+
+
 @contextmanager
 def files_no_larger_than(size_bytes: int) -> Iterator[None]:
     """A limit that the system holds to without any privilege."""

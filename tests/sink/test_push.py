@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from plugins.encoded import decoded_count, encoded, every, feed, frames_at
+from plugins.limits import no_more_files
 from plugins.media_servers import unused_port, wait_until_listening
 
 from vrseg.encode.settings import EncodeSettings
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from plugins.media_servers import StartFfmpeg, StartRtspServer
 
     from vrseg.frame import EncodedPacket
+
+pytestmark = pytest.mark.alone
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +109,12 @@ def test_no_process_stays_behind(packets: list[EncodedPacket]) -> None:
     sink.process(packets[0])
     sink.close()
     assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "srt"])
+def test_a_process_that_cannot_be_started_is_a_loss_like_others(scheme: str) -> None:
+    sink = PushSink(f"{scheme}://admin:hunter2@127.0.0.1:9/door")
+    with no_more_files(), pytest.raises(OutputLostError, match=r"(?i)no process.*too many open files") as caught:
+        sink.open()
+    sink.close()
+    assert "hunter2" not in str(caught.value)

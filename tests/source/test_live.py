@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from vrseg.frame import Frame
     from vrseg.stage import Source
 
+pytestmark = pytest.mark.alone
+
 
 def section(uri: str, **settings: Any) -> SourceSection:
     return SourceSection.model_validate({"uri": uri, "open_timeout": "5s", "stall_timeout": "2s", **settings})
