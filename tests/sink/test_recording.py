@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,6 +75,17 @@ def test_a_file_system_that_takes_no_files_is_refused_before_the_first_frame() -
     sink = RecordingSink(Path("/proc/self/door.mp4"), codec="h264")
     with pytest.raises(ConfigError, match=r"^/proc/self: "):
         sink.open()
+
+
+def test_a_disk_that_fails_while_it_is_tried_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "unlink", fail)
+    with pytest.raises(ConfigError, match=f"^{tmp_path}: Input/output error"):
+        RecordingSink(tmp_path / "door.mp4", codec="h264").open()
 
 
 def test_segments_begin_at_key_frames_and_lose_no_frame(tmp_path: Path, packets: list[EncodedPacket]) -> None:

@@ -20,9 +20,9 @@ def free_bytes(path: Path) -> int | None:
     None when the system does not say: then writing itself will tell.
     """
     folder = path
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
     try:
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
         found = os.statvfs(folder)
     except OSError:
         return None

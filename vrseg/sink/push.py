@@ -49,7 +49,8 @@ class PushSink:
         uri: rtsp://, rtmp:// or srt://, with credentials if need be; they are never shown.
 
     Raises:
-        OutputLostError: from `ready`, `process` and `flush`: nobody listens, or the connection broke.
+        OutputLostError: from `open`: no process can be started; from `ready`, `process` and `flush`: nobody listens, or
+            the connection broke.
     """
 
     def __init__(self, uri: str) -> None:
@@ -62,18 +63,13 @@ class PushSink:
         self._began_s = 0.0
 
     def open(self) -> None:
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
-        self._relay = subprocess.Popen(  # noqa: S603 - our own interpreter, or FFmpeg with our own arguments
-            _relay_command(self._uri),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._complaints,
-            start_new_session=True,  # Ctrl-C is for the daemon, which drains first
-        )
-        assert self._relay.stdin is not None  # noqa: S101 - asked for above
-        assert self._relay.stdout is not None  # noqa: S101 - as above
-        os.set_blocking(self._relay.stdout.fileno(), False)
-        self._pipe = Pipe(self._relay.stdin.fileno())
+        try:
+            self._start_relay()
+        except OSError as error:
+            raise OutputLostError(
+                f"{redact(self._uri)}: no process can be started for it: {describe(error)}: raise the limits of files, "
+                "tasks and memory"
+            ) from error
 
     def ready(self) -> bool:
         relay, pipe = self._relay, self._pipe
@@ -135,6 +131,20 @@ class PushSink:
         if self._complaints is not None:
             self._complaints.close()
             self._complaints = None
+
+    def _start_relay(self) -> None:
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+        self._relay = subprocess.Popen(  # noqa: S603 - our own interpreter, or FFmpeg with our own arguments
+            _relay_command(self._uri),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._complaints,
+            start_new_session=True,  # Ctrl-C is for the daemon, which drains first
+        )
+        assert self._relay.stdin is not None  # noqa: S101 - asked for above
+        assert self._relay.stdout is not None  # noqa: S101 - as above
+        os.set_blocking(self._relay.stdout.fileno(), False)
+        self._pipe = Pipe(self._relay.stdin.fileno())
 
     def _start(self, first: EncodedPacket) -> Muxer:
         if self._relay is None or self._pipe is None:

@@ -168,4 +168,7 @@ class SegmentSink:
 def _try_folder(pattern: Path) -> None:
     """Learn now, and not at the first frame, whether files can be made here."""
     probe = create_free(str(pattern.with_name(f".{pattern.name}.probe")), datetime.now().astimezone())
-    probe.unlink()
+    try:
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(str(output_error(error, str(pattern.parent), live=False))) from error

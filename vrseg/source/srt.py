@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import av.error
 
 from vrseg.address import redact
-from vrseg.errors import ConfigError, SourceEndedError
+from vrseg.av_errors import describe
+from vrseg.errors import ConfigError, SourceEndedError, SourceRefusedError
 from vrseg.source.connection import ANALYSE_US, LiveConnection, Opening
 from vrseg.source.container import open_container
 
@@ -36,14 +37,24 @@ class FfmpegPipe:
         """Monotonic time at which `read` gives up; set by the owner, who knows what it is waiting for."""
 
     def start(self) -> None:
-        """Start the program; it connects by itself."""
+        """Start the program; it connects by itself.
+
+        Raises:
+            SourceRefusedError: the system does not let it start now.
+        """
         arguments = [self._program, "-nostdin", "-hide_banner", "-loglevel", "error", "-analyzeduration", ANALYSE_US]
         # Who sends may send a playlist, and that may name files of this machine: FFmpeg would open them.
         arguments += ["-protocol_whitelist", "srt", "-i", self._uri]
         arguments += ["-map", "0:v:0", "-c", "copy", "-f", "mpegts", "-flush_packets", "1", "pipe:1"]
-        self._process = subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
-            arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
-        )
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
+                arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+            )
+        except OSError as error:
+            raise SourceRefusedError(
+                f"{redact(self._uri)}: no process can be started for it: {describe(error)}: raise the limits of files, "
+                "tasks and memory"
+            ) from error
 
     def read(self, size: int) -> bytes:
         """Return up to `size` bytes as soon as there are any; none at the end, or when nothing came in time.
