@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from plugins.broker import wait_for
 from structlog.testing import capture_logs
 
-from vrseg.errors import ConfigError
+from vrseg.backoff import Backoff
+from vrseg.errors import ConfigError, ExhaustedError
 from vrseg.sink.event_file import EventFile
 from vrseg.sink.mqtt import check_installed
 from vrseg.sink.outlet import Mailbox, Outlet
@@ -60,6 +62,91 @@ def test_what_another_thread_puts_wakes_the_one_who_waits() -> None:
             return await mailbox.take()
 
     assert asyncio.run(play()) == [numbered(1)]
+
+
+def test_who_stops_waiting_leaves_what_has_come_meanwhile() -> None:
+    async def play() -> list[dict[str, Any]]:
+        mailbox = Mailbox()
+        waiting = asyncio.create_task(mailbox.take())
+        await asyncio.sleep(0)
+        mailbox.put(numbered(1))
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        async with asyncio.timeout(5):
+            return await mailbox.take()
+
+    assert asyncio.run(play()) == [numbered(1)]
+
+
+class Fragile:
+    """A delivery that breaks as often as it is told to, each time after it was given something."""
+
+    def __init__(self, breaks: int) -> None:
+        self.counts: Counter[str] = Counter()
+        self.waiting = 0
+        self.got: list[int] = []
+        self.runs = 0
+        self._breaks = breaks
+        self._event = asyncio.Event()
+
+    async def run(self, mailbox: Mailbox) -> None:
+        self.runs += 1
+        self._event.set()
+        await self._event.wait()  # it lives on one loop
+        while records := await mailbox.take():
+            self.got += [record["number"] for record in records]
+            if self.runs <= self._breaks:
+                raise RuntimeError("broken")
+            self.counts["delivered"] += len(records)
+
+    def forget(self) -> None:
+        pass
+
+
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vrseg.sink.outlet.PATIENCE", Backoff(initial_s=0.05, max_s=0.1))
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_a_delivery_that_breaks_is_told_and_begins_again() -> None:
+    delivery = Fragile(breaks=2)
+    with capture_logs() as logs:
+        outlet = Outlet(delivery, structlog.stdlib.get_logger(), name="hook", kind="webhook")
+        outlet.start()
+        for number in range(3):
+            outlet.put(numbered(number))
+            wait_for(lambda: number in delivery.got)  # noqa: B023 -- awaited within the round
+        outlet.close()
+        assert outlet.join(5.0)
+    assert delivery.got == [0, 1, 2]
+    assert outlet.delivered == 1
+    assert [entry["event"] for entry in logs] == ["results are not delivered"] * 2
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_a_delivery_that_is_broken_for_good_ends_when_nothing_more_comes() -> None:
+    delivery = Fragile(breaks=1000)
+    with capture_logs():
+        outlet = Outlet(delivery, structlog.stdlib.get_logger(), name="hook", kind="webhook")
+        outlet.start()
+        outlet.put(numbered(0))
+        wait_for(lambda: delivery.runs > 1)
+        outlet.close()
+        assert outlet.join(5.0)
+    assert outlet.delivered == 0
+
+
+def test_without_room_for_its_thread_an_outlet_asks_its_stream_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", no_room)
+    outlet = Outlet(Fragile(0), structlog.stdlib.get_logger(), name="hook", kind="webhook")
+    with pytest.raises(ExhaustedError, match="no room for the thread hook"):
+        outlet.start()
+    outlet.close()
+    assert outlet.join(0)
 
 
 def test_events_in_a_file_are_readable_at_once_and_outlast_a_full_disk(tmp_path: Path) -> None:

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from vrseg.sink.spool import Spool
+from vrseg.sink.spooled import SpooledLetters
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -143,3 +148,42 @@ def test_a_file_that_is_no_spool_is_refused(tmp_path: Path) -> None:
     path.write_text("this is not a database, but it is long enough to be looked at" * 20)
     with pytest.raises(Exception, match="not a database"):
         opened(path)
+
+
+def letters_of(path: Path | None, counts: Counter[str]) -> SpooledLetters:
+    return SpooledLetters("door", path, 100_000, counts, structlog.stdlib.get_logger())
+
+
+def test_a_disk_that_fails_loses_no_delivery_its_life_and_is_told_once(tmp_path: Path) -> None:
+    letters = letters_of(tmp_path / "door.sqlite", Counter())
+    letters.open()
+    letters.add([{"kind": "enter"}])
+    damage = letters._spool._opened()
+    damage.execute("ALTER TABLE letters RENAME TO gone")
+    damage.execute("ALTER TABLE topics RENAME TO gone_too")
+    with capture_logs() as logs:
+        assert letters.oldest(10) == []
+        assert letters.topics == frozenset()
+        letters.topics = frozenset({"a"})
+    assert [entry["event"] for entry in logs] == ["the spool fails"]
+    damage.execute("ALTER TABLE gone RENAME TO letters")
+    damage.execute("ALTER TABLE gone_too RENAME TO topics")
+    assert len(letters.oldest(10)) == 1
+    letters.close()
+
+
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_a_delivery_that_begins_again_delivers_each_letter_once(tmp_path: Path, *, on_disk: bool) -> None:
+    counts: Counter[str] = Counter()
+    letters = letters_of(tmp_path / "door.sqlite" if on_disk else None, counts)
+    letters.open()
+    for number in range(3):
+        letters.add([{"kind": "enter", "number": number}])
+    letters.delivered(letters.oldest(2))
+    letters.close()
+    letters.open()
+    letters.add([{"kind": "enter", "number": 3}])
+    found = [json.loads(one.body)["number"] for one in letters.oldest(10)]
+    assert found == ([2, 3] if on_disk else [3])
+    assert counts == ({} if on_disk else {"disk": 1}), "what was in memory only is counted"
+    letters.close()

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import Counter, deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from vrseg.backoff import Backoff
+from vrseg.errors import ExhaustedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +22,8 @@ Record: TypeAlias = dict[str, Any]
 
 # Ten minutes of a camera's frames; a thread that has not run for so long will not run again.
 CAPACITY = 20_000
+PATIENCE = Backoff()
+"""Waits before a delivery that broke begins again."""
 
 
 class Mailbox:
@@ -65,8 +71,9 @@ class Mailbox:
         finally:
             with self._lock:
                 self._wake = _nothing
-                records = list(self._records)
-                self._records.clear()
+        with self._lock:
+            records = list(self._records)
+            self._records.clear()
         return records
 
 
@@ -79,14 +86,17 @@ class Delivery(Protocol):
     """Records that are kept until they can be delivered."""
 
     async def run(self, mailbox: Mailbox) -> None:
-        """Work until the mailbox is closed and what can be delivered is. Never raises for want of a receiver."""
+        """Work until the mailbox is closed and what can be delivered is. Never raises for want of a receiver.
+
+        Called again, on the same loop, when it raised all the same.
+        """
 
     def forget(self) -> None:
         """From any thread: at the end, take away what was left with the receiver. Its stream is gone for good."""
 
 
 class Outlet:
-    """A delivery at work on a thread of its own."""
+    """A delivery at work on a thread of its own. What it raises is told, and it begins again a little later."""
 
     def __init__(self, delivery: Delivery, log: structlog.stdlib.BoundLogger, *, name: str, kind: str) -> None:
         self.kind = kind
@@ -94,11 +104,21 @@ class Outlet:
         self._delivery = delivery
         self._log = log
         self._mailbox = Mailbox()
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin to deliver."""
-        self._thread.start()
+        """Begin to deliver.
+
+        Raises:
+            ExhaustedError: the system has no room for one more thread.
+        """
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            raise ExhaustedError(
+                f"no room for the thread {self._thread.name}: raise the limit of memory or of tasks"
+            ) from error
 
     def put(self, record: Record, /) -> None:
         """Take a record, from any thread, and return at once."""
@@ -109,6 +129,7 @@ class Outlet:
         if forget:
             self._delivery.forget()
         self._mailbox.close()
+        self._closed.set()
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the end; tell whether it has come."""
@@ -133,11 +154,27 @@ class Outlet:
         return self._delivery.waiting
 
     def _work(self) -> None:
+        delays_s = PATIENCE.delays_s()
+        with asyncio.Runner() as runner:
+            while not self._closed.is_set():
+                began_s = time.monotonic()
+                if self._delivered_all(runner):
+                    return
+                if time.monotonic() - began_s > PATIENCE.max_s:
+                    delays_s = PATIENCE.delays_s()
+                self._closed.wait(next(delays_s))
+            if not self._delivered_all(runner):
+                self._mailbox.shut()
+
+    def _delivered_all(self, runner: asyncio.Runner) -> bool:
+        """Let the delivery work; tell whether it came to a good end."""
         try:
-            asyncio.run(self._delivery.run(self._mailbox))
-        except Exception:  # noqa: BLE001 -- a mistake of ours; the stream goes on, its records are counted as dropped
-            self._log.exception("results are not delivered any more", outlet=self._thread.name, kind=self.kind)
-            self._mailbox.shut()
+            runner.get_loop()  # may fail: else nobody would await what follows
+            runner.run(self._delivery.run(self._mailbox))
+        except Exception:  # noqa: BLE001 -- a mistake of ours, or no file descriptor left; the stream goes on
+            self._log.exception("results are not delivered", outlet=self._thread.name, kind=self.kind, next="try again")
+            return False
+        return True
 
 
 def _nothing() -> None:

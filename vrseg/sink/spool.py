@@ -75,12 +75,14 @@ class Spool:
             raise
         self._base = base
 
-    def close(self) -> None:
-        """Let go of the file. Always safe."""
+    def close(self) -> int:
+        """Let go of the file; return how many letters were in memory only and are lost. Always safe."""
         base, self._base = self._base, None
-        if base is not None:
-            with suppress(sqlite3.Error):  # what is in the log is as safe as what is in the file
-                base.close()
+        if base is None:
+            return 0
+        with suppress(sqlite3.Error):  # what is in the log is as safe as what is in the file
+            base.close()
+        return self._count if self._path is None else 0
 
     def __len__(self) -> int:
         return self._count
@@ -89,6 +91,12 @@ class Spool:
     def dropped(self) -> int:
         """Letters that were dropped and that nobody was told of yet."""
         return self._dropped
+
+    @property
+    def last(self) -> int:
+        """Number of the last letter that there ever was; 0 when there was none."""
+        found = self._opened().execute("SELECT seq FROM sqlite_sequence WHERE name = 'letters'").fetchone()
+        return found[0] if found else 0
 
     def add(self, bodies: Sequence[bytes]) -> int:
         """Put letters at the end, dropping from the front what is too much; return how many were dropped."""

@@ -36,7 +36,7 @@ class SpooledLetters:
         stream: which they are of.
         path: of the spool.
         limit_bytes: of the spool.
-        counts: gets `spool_full` and `disk`.
+        counts: gets `spool_full` and `disk`, which is also what was in memory for want of a disk.
         log: is told once of each thing that goes wrong.
     """
 
@@ -71,25 +71,34 @@ class SpooledLetters:
             self._log.warning("no spool on disk", detail=f"{error}; events wait in memory only")
             self._spool = Spool(None, self._limit_bytes)
             self._spool.open()
+        self._delivered_to = min(self._delivered_to, self._spool.last)  # another file counts from the beginning
         if len(self._spool):
             self.news.set()
 
     def close(self) -> None:
-        """Let go of the spool. Always safe."""
-        self._spool.close()
+        """Let go of the spool. What waits in memory only is lost, and counted. Always safe."""
+        if lost := self._spool.close():
+            self._counts["disk"] += lost
 
     def __len__(self) -> int:
         return len(self._spool)
 
     @property
     def topics(self) -> frozenset[str]:
-        """See `Spool.topics`."""
-        return self._spool.topics
+        """See `Spool.topics`. On a disk that fails, none are known."""
+        try:
+            return self._spool.topics
+        except sqlite3.Error as error:
+            self._complain(error)
+            return frozenset()
 
     @topics.setter
     def topics(self, topics: frozenset[str]) -> None:
-        if topics != self._spool.topics:
-            self._spool.topics = topics
+        try:
+            if topics != self._spool.topics:
+                self._spool.topics = topics
+        except sqlite3.Error as error:
+            self._complain(error)
 
     def end(self) -> None:
         """Say that nothing more will come."""
@@ -114,9 +123,16 @@ class SpooledLetters:
         self.news.set()
 
     def oldest(self, count: int) -> list[Letter]:
-        """Return the letters to deliver next; where some were dropped, the first one says so."""
+        """Return the letters to deliver next; where some were dropped, the first one says so.
+
+        On a disk that fails there are none: it is asked again with the next news.
+        """
         told = [self._notice()] if self._spool.dropped > self._told else []
-        return told + self._spool.oldest(count - len(told), after=self._delivered_to)
+        try:
+            return told + self._spool.oldest(count - len(told), after=self._delivered_to)
+        except sqlite3.Error as error:
+            self._complain(error)
+            return []
 
     def delivered(self, letters: list[Letter]) -> None:
         """Forget letters: they are where they belong, or nobody wants them. A full disk is asked again later."""
@@ -134,7 +150,7 @@ class SpooledLetters:
 
     def _complain(self, error: sqlite3.Error) -> None:
         if not self._disk_failed:
-            self._log.error("the spool cannot be written", detail=str(error))
+            self._log.error("the spool fails", detail=str(error))
         self._disk_failed = True
 
     def _notice(self) -> Letter:

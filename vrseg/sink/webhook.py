@@ -156,6 +156,6 @@ def _retry_after_s(value: str) -> float:
     """Read a `Retry-After`: seconds, or a date. What is neither is no demand."""
     try:
         asked_s = float(value) if value.strip().isdecimal() else parsedate_to_datetime(value).timestamp() - time.time()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return 0.0
     return min(max(asked_s, 0.0), _LONGEST_RETRY_AFTER_S)
