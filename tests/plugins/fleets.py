@@ -34,11 +34,16 @@ def running_of(**streams: dict[str, Any]) -> Running:
     return Running(plan_of(**streams), structlog.get_logger())
 
 
-def with_fleet(work: Callable[[Fleet, Running], Awaitable[None]], **streams: dict[str, Any]) -> None:
+def with_fleet(
+    work: Callable[[Fleet, Running], Awaitable[None]],
+    prepare: Callable[[Running], object] = lambda _running: None,
+    **streams: dict[str, Any],
+) -> None:
     """Let a fleet live while `work` works on it."""
 
     async def main() -> None:
         running = running_of(**streams)
+        prepare(running)
         fleet = Fleet(running)
 
         async def then_stop() -> None:

@@ -36,6 +36,11 @@ class OutputStages:
     """Those of `sinks` that take these pictures, too."""
 
 
+# With a thread that a disk or a receiver holds. Less than what a service manager gives a cancelled process, see
+# `notify.STOP_MARGIN_S`.
+PATIENCE_S = 10.0
+
+
 class _Results:
     """A result sink, open."""
 
@@ -83,7 +88,8 @@ async def run_outputs(
         writers: list[Video | _Results] = [*videos]
         for number, recorder in enumerate(results):
             thread, inbox = f"{ledger.stream}.results{number}", None if outputs else rendered
-            runner = await stack.enter_async_context(opened("sink", recorder, observer, thread=thread, inbox=inbox))
+            opening = opened("sink", recorder, observer, thread=thread, patience_s=PATIENCE_S, inbox=inbox)
+            runner = await stack.enter_async_context(opening)
             writers.append(_Results(runner))
         last = _Last()
 
@@ -107,7 +113,7 @@ async def run_outputs(
 async def _open_video(
     stack: AsyncExitStack, output: OutputStages, number: int, rendered: Channel[Frame], ledger: Ledger, watch: Observer
 ) -> Video:
-    worker = await stack.enter_async_context(Worker(f"{ledger.stream}.encode{number}"))
+    worker = await stack.enter_async_context(Worker(f"{ledger.stream}.encode{number}", patience_s=PATIENCE_S))
     for sink in output.sinks:
         await stack.enter_async_context(opened_on(worker, "sink", sink, watch, inbox=rendered))
     if output.stand_in is not None:

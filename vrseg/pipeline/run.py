@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from contextlib import asynccontextmanager
@@ -74,12 +75,13 @@ async def opened(
     *,
     thread: str = "",
     niceness: int = 0,
+    patience_s: float | None = None,
     inbox: Channel[In] | None = None,
     outbox: Channel[Out] | None = None,
 ) -> AsyncIterator[StageRunner[In, Out]]:
-    """Open `stage` on a new thread; close it, whatever happens."""
+    """Open `stage` on a new thread; close it, whatever happens. `patience_s`: see `Worker`."""
     async with (
-        Worker(thread or name, niceness=niceness) as worker,
+        Worker(thread or name, niceness=niceness, patience_s=patience_s) as worker,
         opened_on(worker, name, stage, observer, inbox=inbox, outbox=outbox),
     ):
         yield StageRunner(name, stage, worker, observer)
@@ -103,6 +105,9 @@ async def opened_on(
     try:
         await worker.call(stage.open)
         yield
+    except asyncio.CancelledError:
+        worker.hurry()
+        raise
     except Exception as error:
         error.add_note(f"in stage {name} ({worker.name})")
         raise

@@ -6,6 +6,7 @@ import asyncio
 import os
 import queue
 import threading
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
@@ -24,11 +25,19 @@ class Worker:
 
     Not an executor: codecs, CUDA contexts and file handles belong to one thread for life, and one that FFmpeg holds in
     a silent socket must not keep the process from ending, so the thread is a daemon.
+
+    Args:
+        name: of the thread.
+        niceness: how much lower its priority is.
+        patience_s: how long cancelled callers wait for it, all together; then they leave it to itself, with what it
+            holds. None: for ever.
     """
 
-    def __init__(self, name: str, *, niceness: int = 0) -> None:
+    def __init__(self, name: str, *, niceness: int = 0, patience_s: float | None = None) -> None:
         self.name = name
         self._niceness = niceness
+        self._patience_s = patience_s
+        self._deadline_s: float | None = None
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
 
@@ -52,12 +61,34 @@ class Worker:
         self._jobs.put(None)
 
     async def call(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run `work` on the thread. A cancelled caller still waits: the thread may hold frames and buffers."""
+        """Run `work` on the thread. A cancelled caller still waits: the thread may hold frames and buffers.
+
+        Raises:
+            asyncio.CancelledError: the patience with the thread has run out; it does `work` when it comes back.
+        """
+        job = self.submit(work, *args, **kwargs)
         try:
-            return await self.submit(work, *args, **kwargs)
+            if self._deadline_s is None:
+                return await job
         except asyncio.CancelledError:
-            await asyncio.wait([self.submit(_nothing)])  # jobs end in order: after this one, `work` is done
+            self.hurry()
+            await self._in_time(self.submit(_nothing))  # jobs end in order: after this one, `work` is done
             raise
+        if not await self._in_time(job):
+            raise asyncio.CancelledError
+        return job.result()
+
+    def hurry(self) -> None:
+        """Say that who calls was cancelled: from now on the patience with the thread runs out."""
+        if self._deadline_s is None and self._patience_s is not None:
+            self._deadline_s = time.monotonic() + self._patience_s
+
+    async def _in_time(self, job: asyncio.Future[Any]) -> bool:
+        left_s = None if self._deadline_s is None else max(0.0, self._deadline_s - time.monotonic())
+        done, _ = await asyncio.wait([job], timeout=left_s)
+        if not done:
+            job.cancel()  # the thread may still do it; nobody asks what came of it
+        return bool(done)
 
     def submit(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
         """Queue `work`; the future is of the running loop."""
