@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -174,6 +175,32 @@ def test_no_file_grows_older_because_a_clock_is_set(tmp_path: Path, jump_s: floa
     clocks.go_on(1801)
     again.apply(None)
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("jump_s", [10 * DAY_S, -10 * DAY_S])
+@pytest.mark.parametrize("reloaded", [True, False])
+def test_no_file_grows_older_when_a_clock_is_set_while_the_index_cannot_be_written(
+    tmp_path: Path, jump_s: float, *, reloaded: bool
+) -> None:
+    clocks = Clocks()
+    keeper = retention(tmp_path, clocks)
+    path = record(tmp_path, keeper, "20240101/cam-100000.mp4")
+    clocks.go_on(SETTLING_S)
+    in_the_way = next(tmp_path.glob(".*.written")).with_suffix(".written.new")
+    in_the_way.mkdir()
+    clocks.wall_s += jump_s
+    for _ in range(3):
+        with suppress(OSError):
+            keeper.apply(None, at_once=True)
+    in_the_way.rmdir()
+    if reloaded:
+        keeper.load()
+    clocks.go_on(DAY_S / 2)
+    keeper.apply(None, at_once=True)
+    assert path.exists()
+    clocks.go_on(DAY_S / 2)
+    keeper.apply(None, at_once=True)
+    assert not path.exists()
 
 
 def test_recordings_of_a_clock_that_was_not_set_yet_survive_its_setting(tmp_path: Path) -> None:

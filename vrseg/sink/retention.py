@@ -112,8 +112,8 @@ class Retention:
         # clock, no file has grown older by it. Times from the future were noted by a better clock than this was.
         settling = self._clock() - self._began_s < SETTLING_S
         now_s = self._now_s()
-        self._anchor_s += jump_s
         self._files.shift(jump_s, lambda file: file.ended_s <= now_s and (file.name in self._own or not settling))
+        self._anchor_s += jump_s  # only now: where the index could not be written, both are as they were
 
 
 def _size(path: Path | None) -> int:

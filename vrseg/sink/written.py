@@ -22,7 +22,7 @@ from vrseg.av_errors import describe
 from vrseg.sink.naming import fixed_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 _MTIME_STEP_S = 2.0
@@ -111,11 +111,11 @@ class WrittenFiles:
             self.forget(file)
 
     def shift(self, seconds: float, which: Callable[[Written], bool]) -> None:
-        """Move the times of some files, when the clock they are measured by was set."""
-        for file in self:
-            if which(file):
-                self._files[file.name] = replace(file, ended_s=file.ended_s + seconds)
-        self._write_anew()
+        """Move the times of some files, when the clock they are measured by was set: of all these, or of none."""
+        moved = {file.name: replace(file, ended_s=file.ended_s + seconds) for file in self if which(file)}
+        files = self._files | moved
+        self._write_anew(files)
+        self._files = files
 
     def delete(self, file: Written) -> bool:
         """Delete a complete file if it is still the one that was written; tell whether it is out of the way."""
@@ -181,18 +181,18 @@ class WrittenFiles:
 
     def _append(self, line: dict[str, object]) -> None:
         if self._lines > 2 * len(self._files) + _SPARE_LINES:
-            self._write_anew()
+            self._write_anew(self._files)
             return
         with self.path.open("a", encoding="utf-8") as index:
             # A line of its own, even behind one that was torn.
             index.write(f"\n{json.dumps(line)}")
         self._lines += 1
 
-    def _write_anew(self) -> None:
+    def _write_anew(self, files: Mapping[str, Written]) -> None:
         fresh = self.path.with_name(f"{self.path.name}.new")
         with fresh.open("w", encoding="utf-8") as index:
-            index.writelines(f"{json.dumps(asdict(file))}\n" for file in self._files.values())
+            index.writelines(f"{json.dumps(asdict(file))}\n" for file in files.values())
             index.flush()
             os.fsync(index.fileno())
         fresh.replace(self.path)
-        self._lines = len(self._files)
+        self._lines = len(files)
