@@ -8,7 +8,7 @@ import structlog
 from plugins.broker import wait_for
 
 from vrseg.config.schema import Stream
-from vrseg.errors import ConfigError
+from vrseg.errors import ConfigError, ExhaustedError
 from vrseg.events.watch import WatchedResults
 from vrseg.watching import Watches
 
@@ -91,3 +91,33 @@ def test_receivers_that_differ_by_their_password_only_have_a_spool_each(
     results = [{"uri": f"http://{user}:geheim@127.0.0.1:{free_port}/hook"} for user in ("one", "two")]
     watches.results("door", section(broker, "hall", results=results), None)
     wait_for(lambda: len(list((tmp_path / "state").rglob("*.sqlite"))) == 2)
+
+
+def test_outlets_that_began_before_there_was_no_room_for_another_end(
+    watches: Watches, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"mqtt://127.0.0.1:{broker.port}/site/door"
+    wanted = section(broker, "hall", results=[{"uri": uri}, {"uri": f"{uri}/2"}])
+    start = threading.Thread.start
+    with monkeypatch.context() as patch:
+
+        def start_one_only(self: threading.Thread) -> None:
+            if self.name.endswith(".outlet") and outlets():
+                raise RuntimeError("can't start new thread")
+            start(self)
+
+        patch.setattr(threading.Thread, "start", start_one_only)
+        with pytest.raises(ExhaustedError):
+            watches.results("door", wanted, None)
+        wait_for(lambda: not outlets())
+    watches.results("door", wanted, None)
+    assert len(outlets()) == 2
+
+
+def test_a_stream_whose_change_failed_can_be_changed_back(watches: Watches, broker: Broker, listener: Listener) -> None:
+    watches.results("door", section(broker, "hall"), None)
+    with pytest.raises(ConfigError):
+        watches.results("door", section(broker, results=[{"uri": "a.csv"}]), None)
+    watches.results("door", section(broker, "hall"), None)
+    watches.stream_state("door", "running")
+    wait_for(lambda: listener.retained("site/door/state") == "online")

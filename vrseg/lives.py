@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from vrseg.pipeline.ledger import Ledger
     from vrseg.pipeline.model import ModelRunner
     from vrseg.pipeline.stream import StreamStages
-    from vrseg.plan import Plan
     from vrseg.running import Running
 
 
@@ -42,7 +41,7 @@ async def keep_stream(running: Running, name: str, ledger: Ledger, stop: asyncio
     delays = backoff.delays_s()
     while True:
         delivered_before = ledger.delivered
-        error = await _one_life(_stages(running, plan, name), model, ledger, running, stop)
+        error = await _one_life(running, name, model, ledger, stop)
         if error is None or (stop.is_set() and isinstance(error, TransientError)):
             return None
         if isinstance(error, DeviceError):
@@ -60,7 +59,8 @@ async def keep_stream(running: Running, name: str, ledger: Ledger, stop: asyncio
         await wait_or_stop(stop, delay_s)
 
 
-def _stages(running: Running, plan: Plan, name: str) -> StreamStages:
+def _stages(running: Running, name: str) -> StreamStages:
+    plan = running.plan
     section = plan.config.streams[name]
     spec = plan.specs[section.model] if section.model else None
     view = running.views.of(name, section, spec)
@@ -79,11 +79,11 @@ def _stages(running: Running, plan: Plan, name: str) -> StreamStages:
 
 
 async def _one_life(
-    stages: StreamStages, model: ModelRunner | None, ledger: Ledger, running: Running, stop: asyncio.Event
+    running: Running, name: str, model: ModelRunner | None, ledger: Ledger, stop: asyncio.Event
 ) -> VrsegError | None:
     error: VrsegError | None = None
     try:
-        await run_stream(stages, model, ledger, running.recorder, stop)
+        await run_stream(_stages(running, name), model, ledger, running.recorder, stop)
     except* VrsegError as group:
         error = first_error(group)
     except* (MemoryError, BlockingIOError):  # the latter is what FFmpeg says when there is no room for a thread

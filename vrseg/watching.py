@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from vrseg.address import redact
 from vrseg.assembly import result_records
 from vrseg.config.places import state_folder
+from vrseg.errors import ExhaustedError
 from vrseg.events.machine import make_rules
 from vrseg.events.watch import Watch, WatchedResults
 from vrseg.sink.discovery import Subject
@@ -72,10 +73,12 @@ class Watches:
 
         Raises:
             ConfigError: results cannot go where the stream wants them.
+            ExhaustedError: the system has no room for what tells them.
         """
         watched = self.streams.get(name)
         if watched is None or not _same(watched, section, spec):
             if watched is not None:
+                del self.streams[name]
                 self._let_end(watched.close())
             watched = self.streams[name] = self._begin(name, section, spec)
         outputs = zip(section.results, watched.outlets, watched.lost, strict=True)
@@ -132,9 +135,7 @@ class Watches:
             make_outlet(one, subject, self._base_dir, spools, self._log)
             for one, spools in zip(section.results, _spool_folders(section.results), strict=True)
         )
-        for outlet in outlets:
-            if outlet is not None:
-                outlet.start()
+        self._start([outlet for outlet in outlets if outlet is not None])
         told = tuple(
             outlet
             for output, outlet in zip(section.results, outlets, strict=True)
@@ -142,6 +143,17 @@ class Watches:
         )
         lost = tuple(Counter[str]() for _ in outlets)
         return Watched(section=section, spec=spec, watch=Watch(name, rules, told), outlets=outlets, lost=lost)
+
+    def _start(self, outlets: list[Outlet]) -> None:
+        """Start all of them, or let those end that were."""
+        for number, outlet in enumerate(outlets):
+            try:
+                outlet.start()
+            except ExhaustedError:
+                for started in outlets[:number]:
+                    started.close()
+                self._let_end(outlets[:number])
+                raise
 
 
 class WatchesCollector(Collector):

@@ -13,6 +13,7 @@ from vrseg.pipeline import outputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
     from typing import Never
 
     from vrseg.fleet import Fleet
@@ -79,3 +80,29 @@ def test_a_disk_that_hangs_for_ever_keeps_nobody_from_the_other_streams(
         running.extra_results = {"a": (disk,)}
 
     with_fleet(work, with_disk, a=camera(), b=camera())
+
+
+def test_no_room_for_the_thread_of_an_outlet_makes_one_stream_wait(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    room = False
+    start = threading.Thread.start
+
+    def start_where_there_is_room(self: threading.Thread) -> None:
+        if self.name == "a.outlet" and not room:
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", start_where_there_is_room)
+
+    async def work(_fleet: Fleet, running: Running) -> None:
+        nonlocal room
+        await until(lambda: state(running, "a") == "reconnecting" and state(running, "b") == "running")
+        assert "no room for the thread a.outlet" in running.recorder.streams["a"].detail
+        room = True
+        await until(lambda: state(running, "a") == "running")
+
+    telling = camera()
+    telling["source"]["reconnect"] = {"initial": "100ms"}
+    with_fleet(work, a=telling | {"results": [{"uri": "http://127.0.0.1:9/hook"}]}, b=camera())
