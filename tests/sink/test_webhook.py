@@ -4,10 +4,11 @@ import asyncio
 import hashlib
 import hmac
 import json
+import socket
 import sqlite3
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -177,6 +178,39 @@ def test_what_is_refused_is_dropped_counted_and_told_without_a_secret(receiver: 
     assert [entry["detail"] for entry in logs] == ["the receiver says 400"]
     assert "hush" not in str(logs)
     assert "s3cret" not in str(logs)
+
+
+class Babbler:
+    """Something at the address that does not speak HTTP."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._babble, daemon=True).start()
+
+    def _babble(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                connection.recv(65536)
+                connection.sendall(b"what is this?\r\n\r\n")
+                connection.close()
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@pytest.mark.parametrize("address", ["http://u:hush@127.0.0.1:{port}/services/hush?hush", "http://[hush/hush"])
+def test_of_an_address_only_host_and_port_are_told(address: str) -> None:
+    babbler = Babbler()
+    with capture_logs() as logs, hook(address.format(port=babbler.port)) as outlet:
+        outlet.put(event(1))
+        wait_for(lambda: logs)
+    babbler.close()
+    assert logs[0]["detail"]
+    assert "hush" not in str(logs)
+    if "{port}" in address:
+        assert logs[0]["receiver"] == f"http://127.0.0.1:{babbler.port}"
 
 
 def test_a_receiver_says_when_to_come_back(receiver: Receiver) -> None:

@@ -10,6 +10,7 @@ from collections import Counter
 from email.utils import parsedate_to_datetime
 from itertools import accumulate
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -64,7 +65,7 @@ class Webhook:
         self.waiting = 0
         self._uri = uri
         self._secret = secret
-        self._log = log.bind(stream=stream, receiver=redact(uri))
+        self._log = log.bind(stream=stream, receiver=_host_of(uri))
         self._letters = SpooledLetters(stream, spool, spool_bytes, self.counts, self._log)
 
     async def run(self, mailbox: Mailbox) -> None:
@@ -126,10 +127,8 @@ class Webhook:
             async with session.post(self._uri, data=body, headers=signed, allow_redirects=False) as answer:
                 status = answer.status
                 retry_after_s = _retry_after_s(answer.headers.get("Retry-After", ""))
-        except TimeoutError:
-            return f"no answer within {TIMEOUT_S:g} s", 0.0
-        except (aiohttp.ClientError, OSError) as error:
-            return redact(str(error)) or type(error).__name__, 0.0
+        except (aiohttp.ClientError, OSError) as error:  # among them TimeoutError
+            return _problem(error), 0.0
         if status < 300:
             return None, None
         if status in _TRY_AGAIN or status >= 500:
@@ -150,6 +149,28 @@ def fitting(letters: list[Letter]) -> list[Letter]:
     sizes = accumulate(len(letter.body) for letter in letters)
     first = letters[:1]
     return first + [letter for letter, size in list(zip(letters, sizes, strict=True))[1:] if size <= BATCH_BYTES]
+
+
+def _problem(error: Exception) -> str:
+    """Say what is wrong, without the address: texts of aiohttp may hold it."""
+    if isinstance(error, TimeoutError):
+        return f"no answer within {TIMEOUT_S:g} s"
+    if isinstance(error, aiohttp.InvalidURL):
+        return "nothing can be sent to this address: correct it"
+    if isinstance(error, aiohttp.ClientResponseError):
+        first, _, _ = error.message.partition("\n")
+        return f"what answers is no HTTP server: {first}"
+    return redact(str(error)) or type(error).__name__
+
+
+def _host_of(uri: str) -> str:
+    """Show where an address leads: of many receivers the path is as secret as a password."""
+    shown = redact(uri)
+    try:
+        parts = urlsplit(shown)
+    except ValueError:
+        return f"{shown.partition('://')[0]}://***"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def _retry_after_s(value: str) -> float:
