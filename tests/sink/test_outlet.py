@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -135,6 +137,31 @@ def test_a_delivery_that_is_broken_for_good_ends_when_nothing_more_comes() -> No
         outlet.close()
         assert outlet.join(5.0)
     assert outlet.delivered == 0
+
+
+def test_counts_can_be_read_while_new_reasons_come_up() -> None:
+    delivery = Fragile(0)
+    outlet = Outlet(delivery, structlog.stdlib.get_logger(), name="hook", kind="webhook")
+    done = threading.Event()
+
+    def count() -> None:
+        while not done.is_set():
+            for number in range(2000):
+                delivery.counts[f"reason {number}"] += 1
+            delivery.counts.clear()
+
+    counting = threading.Thread(target=count)
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    counting.start()
+    try:
+        deadline_s = time.monotonic() + 1.0
+        while time.monotonic() < deadline_s:
+            assert "delivered" not in outlet.dropped
+    finally:
+        done.set()
+        counting.join()
+        sys.setswitchinterval(interval_s)
 
 
 def test_without_room_for_its_thread_an_outlet_asks_its_stream_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,6 +172,19 @@ def test_a_disk_that_fails_loses_no_delivery_its_life_and_is_told_once(tmp_path:
     letters.close()
 
 
+def test_a_delivery_writes_no_note_of_drops_that_there_were_none_of(tmp_path: Path) -> None:
+    letters = letters_of(tmp_path / "door.sqlite", Counter())
+    letters.open()
+    letters.add([{"kind": "enter"}])
+    letters._spool._opened().execute(
+        "CREATE TRIGGER no_note BEFORE INSERT ON notes BEGIN SELECT RAISE(ABORT, 'written'); END"
+    )
+    with capture_logs() as logs:
+        letters.delivered(letters.oldest(10))
+    assert not logs
+    letters.close()
+
+
 @pytest.mark.parametrize("on_disk", [True, False])
 def test_a_delivery_that_begins_again_delivers_each_letter_once(tmp_path: Path, *, on_disk: bool) -> None:
     counts: Counter[str] = Counter()

@@ -145,7 +145,8 @@ class Outlet:
     @property
     def dropped(self) -> dict[str, int]:
         """Records that will not, by reason."""
-        reasons = {name: count for name, count in self._delivery.counts.items() if name != "delivered"}
+        reasons = dict(self._delivery.counts)  # at one blow: its thread may count new reasons meanwhile
+        reasons.pop("delivered", None)
         return reasons | ({"mailbox_full": self._mailbox.dropped} if self._mailbox.dropped else {})
 
     @property

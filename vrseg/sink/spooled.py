@@ -143,8 +143,9 @@ class SpooledLetters:
                 self._delivered_to = one.number
         try:
             self._spool.remove_to(self._delivered_to)
-            self._spool.told_of_dropped(self._told)
-            self._told = 0
+            if self._told:
+                self._spool.told_of_dropped(self._told)
+                self._told = 0
         except sqlite3.Error as error:
             self._complain(error)
 
