@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Origin: TypeAlias = Literal["file", "http"]
 Change: TypeAlias = Literal["remove", "restart", "pause"]
 
+_STOP = "the stop"
 _NOT_LOADED_FOR = (
     "on this device a model draws and tells for the streams that it was loaded with; "
     "write this one into the file and reload, or leave out what it shows and tells"
@@ -68,6 +69,8 @@ class Fleet:
         self.closed_for = "the start"
         """Why no stream may be changed now, such as a reload; empty most of the time."""
         self._running = running
+        self._over = False
+        """No stream will live any more."""
         self._group = asyncio.TaskGroup()
         self._changed = asyncio.Event()
         for name in running.plan.config.streams:
@@ -99,7 +102,7 @@ class Fleet:
         try:
             yield
         finally:
-            self.closed_for = ""
+            self.closed_for = _STOP if self._over else ""
             self._changed.set()
 
     def admit(self, name: str, section: Stream) -> None:
@@ -193,8 +196,11 @@ class Fleet:
             for member in self.members.values():
                 self._live(member)
             self.closed_for = ""
-            while not self._all_ended():
-                await self._change()
+            try:
+                while not self._all_ended():
+                    await self._change()
+            finally:
+                self._over, self.closed_for = True, _STOP
             spreading.cancel()
         return [member.error for member in self.members.values() if member.error is not None]
 

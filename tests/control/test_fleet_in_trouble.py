@@ -7,16 +7,19 @@ import threading
 from typing import TYPE_CHECKING, Literal
 
 import pytest
-from plugins.fleets import camera, state, until, with_fleet
+from plugins.fleets import camera, running_of, state, until, with_fleet
 
+from vrseg.config.schema import Stream
+from vrseg.errors import DeviceError
+from vrseg.fleet import BusyError, Fleet
 from vrseg.pipeline import outputs
+from vrseg.running import models_at_work
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
     from typing import Never
 
-    from vrseg.fleet import Fleet
     from vrseg.frame import Frame
     from vrseg.running import Running
 
@@ -45,6 +48,21 @@ class DeadDisk:
         if where == self._where:
             self.hangs.set()
             self.gone.wait(20)
+
+
+class Dying:
+    """A result sink on a device that fails."""
+
+    def open(self) -> None:
+        raise DeviceError("cuda:0: an illegal memory access was encountered")
+
+    def process(self, _frame: Frame, /) -> Iterable[Never]:
+        return ()
+
+    def flush(self) -> Iterable[Never]:
+        return ()
+
+    def close(self) -> None: ...
 
 
 @pytest.fixture(params=["process", "close"])
@@ -106,3 +124,42 @@ def test_no_room_for_the_thread_of_an_outlet_makes_one_stream_wait(
     telling = camera()
     telling["source"]["reconnect"] = {"initial": "100ms"}
     with_fleet(work, a=telling | {"results": [{"uri": "http://127.0.0.1:9/hook"}]}, b=camera())
+
+
+def test_nothing_is_changed_once_all_has_ended() -> None:
+    async def main() -> None:
+        running = running_of(a={"source": {"uri": "synthetic:64x48@30?frames=3"}})
+        async with asyncio.timeout(60), models_at_work(running):
+            fleet = Fleet(running)
+            assert await fleet.run() == []
+            for _ in range(2):
+                with pytest.raises(BusyError, match="the stop is under way"):
+                    fleet.order("a", "restart", 5)
+                with pytest.raises(BusyError, match="the stop is under way"):
+                    fleet.resume("a")
+                with pytest.raises(BusyError, match="the stop is under way"):
+                    fleet.admit("b", Stream.model_validate(camera()))
+                with fleet.closed("a reload"):
+                    pass  # one that was cut short by the end does not open the door again
+
+    asyncio.run(main())
+
+
+def test_nothing_is_changed_while_a_failure_ends_all() -> None:
+    refused: list[str] = []
+
+    async def work(fleet: Fleet, running: Running) -> None:
+        await until(lambda: state(running, "a") == "running")
+        running.extra_results = {"a": (Dying(),)}
+        fleet.order("a", "restart", 5)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            try:
+                fleet.order("b", "restart", 5)
+            except BusyError as error:
+                refused.append(str(error))
+
+    with pytest.raises(DeviceError):
+        with_fleet(work, a=camera(), b=camera())
+    assert refused == ["the stop is under way; ask again when it is done"]
