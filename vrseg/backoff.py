@@ -1,7 +1,8 @@
-"""How long to wait before the next try."""
+"""How long to wait before the next try, and the wait itself."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import random
 from dataclasses import dataclass
@@ -26,3 +27,12 @@ class Backoff:
         for attempt in itertools.count() if self.attempts == 0 else range(self.attempts):
             delay_s = min(self.initial_s * 2.0 ** min(attempt, 60), self.max_s)
             yield delay_s * (1 + random.uniform(-self.jitter, self.jitter))  # noqa: S311 -- spreads load, guards nothing
+
+
+async def wait_or_stop(stop: asyncio.Event, timeout_s: float | None) -> None:
+    """Wait for `stop`, but no longer than `timeout_s`; None waits without end."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await stop.wait()
+    except TimeoutError:
+        return

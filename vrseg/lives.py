@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vrseg.assembly import backoff_of, stream_stages
+from vrseg.backoff import wait_or_stop
 from vrseg.errors import (
     ConfigError,
     DeviceError,
@@ -15,7 +16,6 @@ from vrseg.errors import (
     TransientError,
     VrsegError,
 )
-from vrseg.pipeline.backoff import wait_or_stop
 from vrseg.pipeline.stream import run_stream
 from vrseg.running import first_error
 

@@ -8,8 +8,8 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from vrseg.backoff import wait_or_stop
 from vrseg.errors import SourceStalledError, StreamLostError, TransientError, VrsegError
-from vrseg.pipeline.backoff import wait_or_stop
 from vrseg.pipeline.channel import Channel, ChannelClosedError
 from vrseg.pipeline.run import opened, pump_bursts
 from vrseg.pipeline.worker import Worker

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
+from vrseg.backoff import wait_or_stop
 from vrseg.errors import ConfigError
 from vrseg.sink.discovery import OFFLINE, changed_value, discovery, first_values
-from vrseg.sink.spooled import GRACE_S, PATIENCE, SpooledLetters, pause
+from vrseg.sink.spooled import GRACE_S, PATIENCE, SpooledLetters
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -178,7 +179,7 @@ class Mqtt:
                 lost = True
             finally:
                 self._connected = False
-            await pause(self._letters.closing, next(waits))
+            await wait_or_stop(self._letters.closing, next(waits))
 
     def _client(self, library: Any) -> aiomqtt.Client:
         client: aiomqtt.Client = library.Client(

@@ -163,12 +163,3 @@ class SpooledLetters:
             "count": self._spool.dropped - self._told,
         }
         return Letter(number=_NOTICE, body=json.dumps(record, separators=(",", ":")).encode())
-
-
-async def pause(event: asyncio.Event, seconds: float) -> None:
-    """Wait for the event, but no longer than so many seconds."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        pass
