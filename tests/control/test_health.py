@@ -64,6 +64,35 @@ def test_a_gpu_that_hangs_is_ill_and_asked_once(heart: type[StubbornHeart]) -> N
     asyncio.run(main())
 
 
+def test_no_room_for_the_thread_that_asks_says_nothing_of_the_gpu(
+    heart: type[StubbornHeart], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = True
+    start = threading.Thread.start
+
+    def start_where_there_is_room(self: threading.Thread) -> None:
+        if self.name == "health" and not room:
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", start_where_there_is_room)
+    monkeypatch.setattr(health, "GOOD_FOR_S", 0.0)
+
+    async def main() -> None:
+        nonlocal room
+        heart.hangs.set()
+        one = Health(cast("Gpu", object()))
+        assert await one.ill() == ""
+        room = False
+        assert await one.ill() == ""
+        assert heart.beats == 1
+        room = True
+        assert await one.ill() == ""
+        assert heart.beats == 2
+
+    asyncio.run(main())
+
+
 def test_a_gpu_that_failed_is_ill_and_says_why(heart: type[StubbornHeart]) -> None:
     async def main() -> None:
         heart.hangs.set()

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from vrseg.errors import DeviceError
+from vrseg.errors import DeviceError, ExhaustedError
 from vrseg.gpu.heartbeat import Heartbeat
 from vrseg.pipeline.worker import Worker
 
@@ -47,4 +47,6 @@ async def _ask(gpu: Gpu) -> str:
             await worker.submit(heartbeat.beat)
     except DeviceError as error:
         return str(error)
+    except ExhaustedError:
+        return ""  # nothing is known of the GPU; whoever needs a thread for his work says that there is none
     return ""
