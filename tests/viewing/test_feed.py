@@ -7,7 +7,9 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import pytest
 from plugins.encoded import every, frames_at
+from structlog.testing import capture_logs
 
 from vrseg.errors import MediaError
 from vrseg.pipeline.tap import Tap
@@ -30,7 +32,7 @@ class Still:
         self.takes_s = takes_s
         self.made = 0
         self.is_open = False
-        self.broken = False
+        self.broken: type[Exception] | None = None
         self.threads: set[int] = set()
 
     def open(self) -> None:
@@ -41,7 +43,7 @@ class Still:
         self.threads.add(threading.get_ident())
         time.sleep(self.takes_s)
         if self.broken:
-            raise MediaError("no such picture")
+            raise self.broken("no such picture")
         self.made += 1
         return (b"%d" % self.made,)
 
@@ -126,17 +128,40 @@ def test_a_slow_picture_holds_up_nobody_and_one_frame() -> None:
     run(scenario, Still(takes_s=0.2))
 
 
-def test_a_picture_that_cannot_be_made_is_left_out() -> None:
+@pytest.mark.parametrize("error", [MediaError, MemoryError, OSError])
+def test_a_picture_that_cannot_be_made_is_left_out_whatever_the_reason(error: type[Exception]) -> None:
     async def scenario(tap: Tap, feed: Feed, still: Still) -> None:
         with feed.watched():
-            still.broken = True
+            still.broken = error
             tap.show(FRAME)
-            assert await feed.next(0, 0.15) is None
-            still.broken = False
+            with capture_logs() as said:
+                assert await feed.next(0, 0.15) is None
+            (warning,) = said
+            assert warning["log_level"] == "warning"
+            assert (warning["reason"], warning["detail"]) == (error.__name__, "no such picture")
+            still.broken = None
             tap.show(FRAME)
             picture = await feed.next(0, 5)
         assert picture is not None
         assert picture.found == {"person": 2}
+
+    run(scenario, Still())
+
+
+def test_a_stage_that_does_not_open_leaves_none_open() -> None:
+    class Shut(Still):
+        def open(self) -> None:
+            raise MemoryError
+
+    async def scenario(tap: Tap, _feed: Feed, still: Still) -> None:
+        async with Worker("previews") as worker:
+            await watch(tap, Feed(tap, worker, lambda: (still, Shut()), found), still)
+
+    async def watch(tap: Tap, feed: Feed, still: Still) -> None:
+        with feed.watched():
+            tap.show(FRAME)
+            assert await feed.next(0, 0.15) is None
+            assert not still.is_open
 
     run(scenario, Still())
 

@@ -6,11 +6,9 @@ import asyncio
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
-
-from vrseg.errors import VrsegError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +18,8 @@ if TYPE_CHECKING:
     from vrseg.pipeline.worker import Worker
     from vrseg.stage import Stage
     from vrseg.viewing.found import Found
+
+    AnyStage: TypeAlias = Stage[Frame, Frame] | Stage[Frame, bytes]
 
 _log = structlog.get_logger(__name__)
 
@@ -50,7 +50,7 @@ class Feed:
         self,
         tap: Tap,
         worker: Worker,
-        make_stages: Callable[[], Sequence[Stage[Frame, Frame] | Stage[Frame, bytes]]],
+        make_stages: Callable[[], Sequence[AnyStage]],
         sum_up: Callable[[Frame], Found | None],
     ) -> None:
         """Store what is given.
@@ -65,7 +65,7 @@ class Feed:
         self._worker = worker
         self._make_stages = make_stages
         self._sum_up = sum_up
-        self._stages: tuple[Stage[Frame, Frame] | Stage[Frame, bytes], ...] = ()
+        self._stages: tuple[AnyStage, ...] = ()
         self._viewers = 0
         self._due_s = 0.0
         self._number = 0
@@ -109,8 +109,9 @@ class Feed:
         taken = time.time() - (time.monotonic() - frame.decoded_s)
         try:
             jpeg, found = await self._worker.submit(self._work, frame)
-        except VrsegError as error:
-            _log.warning("no picture for viewers", stream=frame.stream, reason=str(error))
+        except Exception as error:  # noqa: BLE001 -- no memory, a fault of a library: there will be another frame
+            reason = type(error).__name__
+            _log.warning("no picture for viewers", stream=frame.stream, reason=reason, detail=str(error))
             return
         finally:
             self._making = None
@@ -122,10 +123,7 @@ class Feed:
 
     def _work(self, frame: Frame) -> tuple[bytes, Found | None]:
         if not self._stages:
-            stages = tuple(self._make_stages())
-            for stage in stages:
-                stage.open()
-            self._stages = stages
+            self._stages = _opened(self._make_stages())
         item: Frame | bytes = frame
         for stage in self._stages:
             (item,) = stage.process(item)  # type: ignore[arg-type] # frames up to the last, which gives bytes
@@ -139,3 +137,15 @@ class Feed:
                 stage.close()
 
         self._worker.submit(close)
+
+
+def _opened(stages: Sequence[AnyStage]) -> tuple[AnyStage, ...]:
+    """Open all of them, or none."""
+    try:
+        for stage in stages:
+            stage.open()
+    except BaseException:
+        for stage in stages:
+            stage.close()
+        raise
+    return tuple(stages)
