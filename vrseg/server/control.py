@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +114,9 @@ class Control:
             await asyncio.sleep(seconds)
         finally:
             recorder.trace = None
-        return web.json_response(trace.document())
+        # Many megabytes, and nobody adds to it any more: frames need not wait for it.
+        text = await asyncio.to_thread(lambda: json.dumps(trace.document()))
+        return web.json_response(text=text)
 
     async def reload(self, _request: web.Request) -> web.Response:
         if self.reloads is None:
