@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import av
@@ -72,6 +74,19 @@ def test_a_live_encoder_gives_each_frame_back_at_once(codec: str) -> None:
     assert counts == [1] * 8
     assert list(encoder.flush()) == []
     encoder.close()
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_no_thread_goes_before_those_of_other_programs(codec: str) -> None:
+    """Where root runs the tests; others cannot have such threads."""
+    encoder = PyavEncoder(EncodeSettings(codec=codec))  # type: ignore[arg-type]  # as above
+    encoder.open()
+    for frame in frames_at(every(3)):
+        list(encoder.process(frame))
+    policies = {os.sched_getscheduler(int(task.name)) for task in Path("/proc/self/task").iterdir()}
+    encoder.flush()
+    encoder.close()
+    assert not policies & {os.SCHED_FIFO, os.SCHED_RR}
 
 
 def test_a_shared_picture_is_not_written_to() -> None:

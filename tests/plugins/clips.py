@@ -9,6 +9,8 @@ import av
 import numpy as np
 import pytest
 
+from vrseg.encode.scheduling import no_real_time
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -83,7 +85,8 @@ def write_clip(  # one keyword for each property of a clip
         if rotation:
             video.set_display_rotation(-rotation)
         sound = container.add_stream("aac", rate=_AUDIO_RATE_HZ) if audio else None
-        container.start_encoding()  # else a clip without frames would be no file at all
+        with no_real_time():
+            container.start_encoding()  # else a clip without frames would be no file at all
         pts = start_pts
         for index in range(frames):
             picture = moving_picture(width, height, index)

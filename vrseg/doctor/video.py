@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from vrseg.doctor.finding import Finding, State, apt, pip
+from vrseg.encode.scheduling import no_real_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +73,8 @@ def _opens(name: str) -> bool:
         context.width, context.height, context.pix_fmt = *_TRIAL_SIZE, "yuv420p"
         context.time_base, context.framerate = 1 / _TRIAL_RATE, _TRIAL_RATE
         context.options = {"x265-params": "log-level=none"} if name == "libx265" else {}
-        context.open()
+        with no_real_time():
+            context.open()
     except (ValueError, av.error.FFmpegError):
         return False
     return True

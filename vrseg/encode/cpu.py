@@ -14,6 +14,7 @@ from av.video.reformatter import ColorRange
 from vrseg.av_errors import describe
 from vrseg.encode.canvas import Canvas, even
 from vrseg.encode.clock import EncoderClock
+from vrseg.encode.scheduling import no_real_time
 from vrseg.encode.settings import ENCODERS, EncodeSettings, encoder_options, thread_count
 from vrseg.errors import ConfigError, MediaError
 from vrseg.frame import EncodedFormat, EncodedPacket
@@ -116,7 +117,8 @@ def _start(encoder: str, settings: EncodeSettings, frame: Frame) -> _Work:
         context.max_b_frames = 0
     context.options = encoder_options(encoder, settings)
     try:
-        context.open()
+        with no_real_time():
+            context.open()
     except (MemoryError, BlockingIOError):  # no room for its buffers, or for a thread: the settings may be right
         raise
     except (FFmpegError, ValueError) as error:
