@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import stat
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,3 +120,31 @@ def test_a_process_that_cannot_be_started_is_a_loss_like_others(scheme: str) -> 
         sink.open()
     sink.close()
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.fixture
+def babbling_relay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the place of the relay, something that complains without end, until its input ends."""
+    code = (
+        "import os, select\n"
+        "while not select.select([0], [], [], 0)[0] or os.read(0, 1 << 20):\n"
+        "    os.write(2, b'bad\\n' * 999)\n"
+        "os.write(2, b'worn out\\n')\n"
+        "os._exit(1)"
+    )
+    monkeypatch.setattr("vrseg.sink.push._OWN_RELAY", [sys.executable, "-c", code])
+
+
+@pytest.mark.usefixtures("babbling_relay")
+def test_what_a_relay_complains_of_takes_no_room_and_its_last_word_is_told(packets: list[EncodedPacket]) -> None:
+    sink = PushSink("rtsp://127.0.0.1:9/door")
+    sink.open()
+    for _ in range(50):
+        sink.ready()
+        time.sleep(0.01)
+    found = [path.stat() for path in Path("/proc/self/fd").iterdir() if path.exists()]
+    assert not [one for one in found if stat.S_ISREG(one.st_mode) and not one.st_nlink and one.st_size > 1_000_000]
+    sink.process(packets[0])
+    with pytest.raises(OutputLostError, match=r"door: worn out$"):
+        sink.flush()
+    sink.close()

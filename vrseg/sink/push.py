@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Never
@@ -22,7 +22,6 @@ from vrseg.sink.pipe import Pipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import IO
 
     from vrseg.frame import EncodedPacket
 
@@ -34,6 +33,11 @@ _LAST_WORDS_S = 0.3
 """For a relay that has closed its input to be gone."""
 _PATIENCE_S = 3.0
 """A connection that takes longer would begin with pictures that are as old; they are left out."""
+
+_PIPE_BYTES = 1 << 16
+"""What a pipe holds, unless one asks for more."""
+_TAIL_BYTES = 4096
+"""Of complaints only the last is told; some are long."""
 
 _OWN_RELAY = [sys.executable, "-m", "vrseg.sink.relay"]
 
@@ -58,7 +62,7 @@ class PushSink:
         self.up = False
         self._relay: subprocess.Popen[bytes] | None = None
         self._pipe: Pipe | None = None
-        self._complaints: IO[bytes] | None = None
+        self._voice: _Voice | None = None
         self._muxer: Muxer | None = None
         self._began_s = 0.0
 
@@ -72,12 +76,13 @@ class PushSink:
             ) from error
 
     def ready(self) -> bool:
-        relay, pipe = self._relay, self._pipe
-        if relay is None or pipe is None:
+        voice, pipe = self._voice, self._pipe
+        if voice is None or pipe is None:
             raise RuntimeError("ready before open")
-        if relay.poll() is not None:
+        voice.listen()
+        if voice.ended:
             raise self._lost(None)
-        self._listen()
+        self.up = voice.heard
         try:
             sent = pipe.send()
         except OSError as error:
@@ -90,6 +95,8 @@ class PushSink:
         try:
             if self._muxer is None:
                 self._muxer = self._start(packet)
+            if self._voice is not None:  # who never asks `ready` must not leave the relay unheard
+                self._voice.listen()
             self._wait_sent(_SEND_TIMEOUT_S)
             self._muxer.write(packet)
         except (FFmpegError, OSError) as error:
@@ -100,15 +107,16 @@ class PushSink:
         self.flush()
 
     def flush(self) -> Iterable[Never]:
-        relay, muxer = self._relay, self._muxer
-        if relay is None or relay.stdin is None or muxer is None:
+        relay, voice, muxer = self._relay, self._voice, self._muxer
+        if relay is None or relay.stdin is None or voice is None or muxer is None:
             return ()
         self._muxer = None
         try:
             muxer.finish()
             self._wait_sent(_END_TIMEOUT_S)
             relay.stdin.close()
-            code = relay.wait(_END_TIMEOUT_S)
+            voice.listen_to_end(_END_TIMEOUT_S)
+            code = relay.wait(_LAST_WORDS_S)
         except (FFmpegError, OSError, subprocess.TimeoutExpired) as error:
             raise self._lost(error) from error
         if code:
@@ -123,27 +131,22 @@ class PushSink:
         if self._muxer is not None:
             self._muxer.abandon()
             self._muxer = None
-        if relay is not None and relay.stdin is not None and relay.stdout is not None:
-            relay.stdout.close()
-            with suppress(OSError):  # what was not sent cannot be sent any more
-                relay.stdin.close()
-        self._pipe = None
-        if self._complaints is not None:
-            self._complaints.close()
-            self._complaints = None
+        for stream in (relay.stdout, relay.stderr, relay.stdin) if relay is not None else ():
+            if stream is not None:
+                with suppress(OSError):  # what was not sent cannot be sent any more
+                    stream.close()
+        self._pipe = self._voice = None
 
     def _start_relay(self) -> None:
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self._relay = subprocess.Popen(  # noqa: S603 - our own interpreter, or FFmpeg with our own arguments
             _relay_command(self._uri),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._complaints,
+            stderr=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the daemon, which drains first
         )
         assert self._relay.stdin is not None  # noqa: S101 - asked for above
-        assert self._relay.stdout is not None  # noqa: S101 - as above
-        os.set_blocking(self._relay.stdout.fileno(), False)
+        self._voice = _Voice(self._relay)
         self._pipe = Pipe(self._relay.stdin.fileno())
 
     def _start(self, first: EncodedPacket) -> Muxer:
@@ -159,22 +162,61 @@ class PushSink:
         if self._pipe is not None and not self._pipe.send(timeout_s):
             raise _took_nothing()
 
-    def _listen(self) -> None:
-        """The relay says something when it has begun to send."""
-        if self._relay is not None and self._relay.stdout is not None:
-            with suppress(BlockingIOError):
-                self.up = bool(os.read(self._relay.stdout.fileno(), 4096)) or self.up
-
     def _lost(self, error: Exception | None) -> OutputLostError:
         """Say what the relay complained about, or else what happened to the pipe."""
         complaint = ""
-        if self._relay is not None and self._complaints is not None:
-            with suppress(subprocess.TimeoutExpired):
-                self._relay.wait(_LAST_WORDS_S if isinstance(error, BrokenPipeError) else 0)
-            self._complaints.seek(0)
-            lines = self._complaints.read().decode(errors="replace").strip().splitlines()
-            complaint = redact(lines[-1]) if lines else ""
+        if self._voice is not None:
+            self._voice.listen_to_end(_LAST_WORDS_S if isinstance(error, BrokenPipeError) else 0)
+            complaint = redact(self._voice.last_line)
         return OutputLostError(f"{redact(self._uri)}: {complaint or (describe(error) if error else 'it hung up')}")
+
+
+class _Voice:
+    """What a relay says: on standard output, that it has begun to send; on standard error, what it complains of.
+
+    It must be listened to now and then, or it will wait for that.
+    """
+
+    def __init__(self, relay: subprocess.Popen[bytes]) -> None:
+        assert relay.stdout is not None  # noqa: S101 - a pipe
+        assert relay.stderr is not None  # noqa: S101 - a pipe
+        self.heard = False
+        """It has begun to send."""
+        self._tail = b""
+        self._output = relay.stdout.fileno()
+        self._open = {self._output, relay.stderr.fileno()}
+        self._poller = select.poll()
+        for descriptor in self._open:
+            self._poller.register(descriptor, select.POLLIN)
+
+    @property
+    def ended(self) -> bool:
+        """It will say nothing more: it is gone."""
+        return not self._open
+
+    @property
+    def last_line(self) -> str:
+        """Of its complaints."""
+        return self._tail.decode(errors="replace").strip().rpartition("\n")[2]
+
+    def listen(self, timeout_s: float = 0.0) -> None:
+        """Take what it says, waiting so long for it."""
+        for descriptor, _ in self._poller.poll(timeout_s * 1000):
+            said = os.read(descriptor, _PIPE_BYTES)
+            if not said:
+                self._poller.unregister(descriptor)
+                self._open.discard(descriptor)
+            elif descriptor == self._output:
+                self.heard = True
+            else:
+                self._tail = (self._tail + said)[-_TAIL_BYTES:]
+
+    def listen_to_end(self, timeout_s: float) -> None:
+        """Take all that it says until it is gone, but no longer than this."""
+        deadline_s = time.monotonic() + timeout_s
+        self.listen()
+        while not self.ended and (left_s := deadline_s - time.monotonic()) > 0:
+            self.listen(left_s)
 
 
 def _took_nothing() -> OSError:
