@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Scheme: TypeAlias = Literal["file", "rtsp", "rtmp", "srt", "http", "v4l2", "synthetic"]
 
@@ -35,6 +38,11 @@ _SECRET_PARAMETER = re.compile(
 _STREAM_KEY = re.compile(r"(?i)(\brtmps?://[^/\s]*/[^/\s]+/)[^\s\"']*[^\s\"':;,.]")
 
 
+# What is hidden beside that, and what is shown instead. Of the process, as its environment is: texts with a secret in
+# them come from libraries and other threads too, and all of them pass `redact` before anybody sees them.
+_hidden: dict[str, str] = {}
+
+
 def scheme_of(uri: str) -> Scheme | None:
     """Tell what kind of address `uri` is; a plain path is a `file`; None for an unknown scheme."""
     if uri.startswith("/dev/video"):
@@ -57,8 +65,18 @@ def is_playlist(uri: str) -> bool:
     return scheme_of(uri) == "file" and local_path(uri).lower().endswith(".m3u8")
 
 
+def hide(shown: Mapping[str, str]) -> None:
+    """From now on, let `redact` show other texts instead of these."""
+    _hidden.update(shown)
+
+
 def redact(text: str) -> str:
-    """Hide user names, passwords, secret parameters and RTMP's stream keys of every address within `text`."""
+    """Hide user names, passwords, secret parameters and RTMP's stream keys of every address within `text`.
+
+    What `hide` was told of is hidden too.
+    """
+    for hidden, shown in sorted(_hidden.copy().items(), key=lambda item: len(item[0]), reverse=True):
+        text = text.replace(hidden, shown)
     return _STREAM_KEY.sub(r"\1***", _SECRET_PARAMETER.sub(r"\1=***", _CREDENTIALS.sub("***@", text)))
 
 

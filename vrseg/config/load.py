@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
+from vrseg.address import hide
 from vrseg.config import mistakes, rules
 from vrseg.config.document import MAX_CHARACTERS, Data, Document, KeyPath, Problem, dotted, parse
 from vrseg.config.overrides import override
@@ -27,11 +28,14 @@ AnySection = TypeVar("AnySection", bound=Section)
 def load(path: Path, *, overrides: Sequence[str] = (), environment: Mapping[str, str] = os.environ) -> Config:
     """Read the configuration at `path`, with `KEY=VALUE` overrides put over it.
 
+    What variables stand for is hidden from then on wherever `address.redact` is asked.
+
     Raises:
         ConfigError: one problem for each mistake in the file, the overrides and the variables, in the file's order.
     """
     document = override(_read(path), overrides)
     values = substitute(document.data, reader(environment))
+    hide(values.shown)
     config, wrong_types = _validate(Config, values)
     problems = [*document.problems, *values.problems, *wrong_types]
     config = config or _what_is_right(values.data, [problem.path for problem in problems])
@@ -51,7 +55,7 @@ def load_description(path: Path) -> ModelDescription:
         ConfigError: one problem for each mistake.
     """
     document = _read(path)
-    values = Substituted(document.data, {}, ())
+    values = Substituted(document.data, {}, {}, ())
     description, wrong_types = _validate(ModelDescription, values)
     problems = [*document.problems, *wrong_types]
     if problems or description is None:
@@ -69,7 +73,7 @@ def _read(path: Path) -> Document:
         hint = "; check the path" if isinstance(error, FileNotFoundError) else ""
         raise ConfigError(f"{path}: {error.strerror or error}{hint}") from error
     if document.data is None and document.problems:
-        raise ConfigError(*_findings(document, Substituted(None, {}, ()), document.problems))
+        raise ConfigError(*_findings(document, Substituted(None, {}, {}, ()), document.problems))
     return document
 
 

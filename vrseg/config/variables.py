@@ -19,6 +19,10 @@ _BEFORE_CREDENTIALS = re.compile(r"://[^/?#]*$")
 _AFTER_CREDENTIALS = re.compile(r"^[^/?#]*@")
 _BEFORE_PARAMETER = re.compile(r"://[^\s]*\?[^\s]*$")
 
+_HIDDEN = "***"
+# What is shorter is a number, a name or a word, and would be torn out of others.
+_SHORTEST_HIDDEN = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Substituted:
@@ -27,6 +31,8 @@ class Substituted:
     data: Data
     secrets: Mapping[KeyPath, tuple[str, ...]]
     """What was put in, by place. Never to be shown."""
+    shown: Mapping[str, str]
+    """Texts that hold what was read, and those to show instead. A default stands in the file, and is no secret."""
     problems: tuple[Problem, ...]
 
 
@@ -46,13 +52,24 @@ def reader(environment: Mapping[str, str]) -> Read:
 def substitute(data: Data, read: Read) -> Substituted:
     """Replace `${NAME}`, `${NAME:-default}` and `$$` in every text of `data`; keys are left alone."""
     walk = _Walk(read)
-    return Substituted(walk.value(data, ()), walk.secrets, tuple(walk.problems))
+    return Substituted(walk.value(data, ()), walk.secrets, walk.shown, tuple(walk.problems))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """What is put in for one reference."""
+
+    text: str
+    shown: str
+    used: str | None = None
+    """The variable as it was read; None where there is none."""
 
 
 class _Walk:
     def __init__(self, read: Read) -> None:
         self._read = read
         self.secrets: dict[KeyPath, tuple[str, ...]] = {}
+        self.shown: dict[str, str] = {}
         self.problems: list[Problem] = []
 
     def value(self, data: Data, path: KeyPath) -> Data:
@@ -63,24 +80,36 @@ class _Walk:
         return self._text(data, path) if isinstance(data, str) and "$" in data else data
 
     def _text(self, text: str, path: KeyPath) -> str:
-        used: list[str] = []
-
-        def replace(match: re.Match[str]) -> str:
-            if match[0] == "$$":
-                return "$"
-            if match["broken"]:
-                self._report(path, "${ without a name and }; write ${NAME}, or $$ for a dollar")
-                return ""
-            value = self._lookup(match["name"], match["default"], path)
-            used.append(value)
-            return _escape(value, text[: match.start()], text[match.end() :])
-
-        result = _REFERENCE.sub(replace, text)
+        parts = [self._part(match, path) for match in _REFERENCE.finditer(text)]
+        result = _filled(text, [part.text for part in parts])
+        used = [part.used for part in parts if part.used is not None]
         if used:
             self.secrets[path] = (result, *used)
+            self._hide(result, _filled(text, [part.shown for part in parts]))
         return result
 
+    def _part(self, match: re.Match[str], path: KeyPath) -> _Part:
+        if match[0] == "$$":
+            return _Part(text="$", shown="$")
+        if match["broken"]:
+            self._report(path, "${ without a name and }; write ${NAME}, or $$ for a dollar")
+            return _Part(text="", shown="")
+        read = self._lookup(match["name"], match["default"], path)
+        is_default = match["default"] is not None and not read
+        value = match["default"] if is_default else read
+        text = _escape(value, match.string[: match.start()], match.string[match.end() :])
+        if is_default:
+            return _Part(text=text, shown=text, used=value)
+        self._hide(value, _HIDDEN)
+        self._hide(text, _HIDDEN)
+        return _Part(text=text, shown=_HIDDEN, used=value)
+
+    def _hide(self, text: str, shown: str) -> None:
+        if len(text) >= _SHORTEST_HIDDEN and text != shown:
+            self.shown.setdefault(text, shown)
+
     def _lookup(self, name: str, default: str | None, path: KeyPath) -> str:
+        """Read a variable; empty where it is not there."""
         try:
             value = self._read(name)
         except (OSError, UnicodeDecodeError) as error:
@@ -91,10 +120,16 @@ class _Walk:
             self._report(
                 path, f"${{{name}}} is not set; set it in the environment or with systemd's LoadCredential={name}:FILE"
             )
-        return (default or "") if value is None or (value == "" and default is not None) else value
+        return value or ""
 
     def _report(self, path: KeyPath, text: str) -> None:
         self.problems.append(Problem(path, text))
+
+
+def _filled(text: str, parts: list[str]) -> str:
+    """Put the parts in for the references of a text, in order."""
+    left = iter(parts)
+    return _REFERENCE.sub(lambda _: next(left), text)
 
 
 def _escape(value: str, before: str, after: str) -> str:

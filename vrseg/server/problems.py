@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from vrseg.address import redact
 from vrseg.difference import ConflictError
 from vrseg.errors import ConfigError, ModelError, VrsegError
 from vrseg.fleet import BusyError, NoSuchStreamError
@@ -27,8 +28,8 @@ STATUS: dict[type[VrsegError], int] = {
 
 def refusal(status: int, error: str, findings: tuple[Finding, ...] = ()) -> web.Response:
     """Return the answer to a request that was refused."""
-    problems = [{"message": one.text, "path": one.path, "line": _line(one.where)} for one in findings]
-    return web.json_response({"error": error, "problems": problems}, status=status)
+    problems = [{"message": redact(one.text), "path": one.path, "line": _line(one.where)} for one in findings]
+    return web.json_response({"error": redact(error), "problems": problems}, status=status)
 
 
 def refused(error: VrsegError) -> web.Response:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from vrseg.address import redact
 from vrseg.telemetry.bottleneck import Verdict, find_bottleneck
 from vrseg.telemetry.readings import StageMeter
 
@@ -166,7 +167,7 @@ class Recorder:
         )
 
     def stream_state(self, stream: str, state: StreamState, detail: str = "") -> None:
-        record = self.streams[stream]
+        record, detail = self.streams[stream], redact(detail)
         if (record.state, record.detail) == (state, detail):
             return
         now = time.time()
