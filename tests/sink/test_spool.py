@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,10 @@ def opened(path: Path | None, limit_bytes: int = 10_000) -> Spool:
 
 def bodies_of(spool: Spool, count: int = 1000) -> list[bytes]:
     return [letter.body for letter in spool.oldest(count)]
+
+
+def letters_of(path: Path | None, counts: Counter[str]) -> SpooledLetters:
+    return SpooledLetters("door", path, 100_000, counts, structlog.stdlib.get_logger())
 
 
 def test_letters_come_out_in_the_order_in_which_they_were_put_in(tmp_path: Path) -> None:
@@ -128,6 +134,53 @@ for number in range(1_000_000):
 """
 
 
+def test_a_spool_that_is_forgotten_leaves_a_file_only_for_what_is_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "door.sqlite"
+    for fill, left in ((False, []), (True, [path])):
+        spool = opened(path)
+        spool.add([b"1"])
+        if not fill:
+            spool.remove_to(spool.last)
+        spool.close(forget=True)
+        assert list(tmp_path.iterdir()) == left
+    spool = opened(path)
+    assert bodies_of(spool) == [b"1"]
+    spool.remove_to(spool.last)
+    spool.topics = frozenset({"a"})
+    spool.close(forget=True)
+    assert path.exists(), "what is left with a broker is to be taken away one day"
+
+
+def test_a_spool_that_is_forgotten_while_another_waits_for_it_takes_nothing_from_that_one(tmp_path: Path) -> None:
+    path = tmp_path / "door.sqlite"
+    former, later = opened(path), Spool(path, 10_000)
+
+    def begin() -> None:
+        later.open()
+        later.add([b"1"])
+        later.close()
+
+    beginning = threading.Thread(target=begin)
+    beginning.start()
+    time.sleep(0.3)
+    former.close(forget=True)
+    beginning.join(10)
+    spool = opened(path)
+    assert bodies_of(spool) == [b"1"]
+    spool.close()
+
+
+def test_letters_that_stay_behind_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "door.sqlite"
+    letters = letters_of(path, Counter())
+    letters.open()
+    letters.add([{"kind": "enter"}])
+    with capture_logs() as logs:
+        letters.close(forget=True)
+        letters.close()
+    assert [(one["event"], one["count"], one["path"]) for one in logs] == [("events stay in the spool", 1, str(path))]
+
+
 def test_what_was_taken_survives_sigkill(tmp_path: Path) -> None:
     path = tmp_path / "door.sqlite"
     with subprocess.Popen([sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, text=True) as writer:
@@ -148,10 +201,6 @@ def test_a_file_that_is_no_spool_is_refused(tmp_path: Path) -> None:
     path.write_text("this is not a database, but it is long enough to be looked at" * 20)
     with pytest.raises(Exception, match="not a database"):
         opened(path)
-
-
-def letters_of(path: Path | None, counts: Counter[str]) -> SpooledLetters:
-    return SpooledLetters("door", path, 100_000, counts, structlog.stdlib.get_logger())
 
 
 def test_a_disk_that_fails_loses_no_delivery_its_life_and_is_told_once(tmp_path: Path) -> None:

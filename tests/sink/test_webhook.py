@@ -255,7 +255,7 @@ def test_events_wait_on_disk_while_the_receiver_is_down_over_a_restart_and_come_
         for number in range(150):
             outlet.put(event(number))
         wait_for(lambda: outlet.waiting == 150)
-    assert [entry["event"] for entry in logs] == ["webhook fails"], "told once, not at each try"
+    assert [entry["event"] for entry in logs] == ["webhook fails", "events stay in the spool"], "once, not at each try"
     receiver.start()
     with hook(receiver.uri, tmp_path / "spool.sqlite") as outlet:
         outlet.put(event(150))
@@ -263,6 +263,14 @@ def test_events_wait_on_disk_while_the_receiver_is_down_over_a_restart_and_come_
         assert outlet.waiting == 0
     assert numbers(receiver) == list(range(151))
     assert len(receiver.requests[0][1]) < 100 * BATCH_EVENTS
+
+
+def test_a_webhook_of_a_stream_that_is_gone_leaves_no_file(receiver: Receiver, tmp_path: Path) -> None:
+    with hook(receiver.uri, tmp_path / "spool.sqlite") as outlet:
+        outlet.put(event(0))
+        wait_for(lambda: outlet.delivered == 1)
+        outlet.close(forget=True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_the_spool_could_not_hold_is_told_of_first(receiver: Receiver) -> None:
@@ -314,4 +322,4 @@ def test_a_spool_that_cannot_be_written_any_more_is_told_once_and_delivers_what_
         outlet.put(event(3))
         wait_for(lambda: outlet.delivered == 4)
     assert numbers(receiver) == [0, 1, 2, 3]
-    assert {entry["event"] for entry in logs} == {"the spool fails"}
+    assert {entry["event"] for entry in logs} == {"the spool fails", "events stay in the spool"}

@@ -135,7 +135,7 @@ class Mqtt:
                 await asyncio.wait([connecting], timeout=GRACE_S)
                 connecting.cancel()
         finally:
-            self._letters.close()
+            self._letters.close(forget=self._forget)
 
     def forget(self) -> None:
         self._forget = True

@@ -46,7 +46,7 @@ class Spool:
     """
 
     def __init__(self, path: Path | None, limit_bytes: int) -> None:
-        self._path = path
+        self.path = path
         self._limit_bytes = limit_bytes
         self._bytes = 0
         self._count = 0
@@ -55,10 +55,33 @@ class Spool:
 
     def open(self) -> None:
         """Make the file or continue with it."""
-        if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._path.touch(mode=0o600)  # before SQLite does: what the journal inherits
-        base = sqlite3.connect(self._path or ":memory:", timeout=_LOCKED_S, isolation_level=None)
+        while self._base is None:
+            inode = self._make_file()
+            try:
+                base = self._begin()
+            except sqlite3.OperationalError:
+                if self._is_there(inode):
+                    raise
+                continue
+            if self._is_there(inode):
+                self._base = base
+            else:
+                base.close()
+
+    def _is_there(self, inode: int | None) -> bool:
+        """Tell whether the file that was opened still has its name: a former owner may have deleted it meanwhile."""
+        return self.path is None or _inode_of(self.path) == inode
+
+    def _make_file(self) -> int | None:
+        """Return its inode."""
+        if self.path is None:
+            return None
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.path.touch(mode=0o600)  # before SQLite does: what the journal inherits
+        return _inode_of(self.path)
+
+    def _begin(self) -> sqlite3.Connection:
+        base = sqlite3.connect(self.path or ":memory:", timeout=_LOCKED_S, isolation_level=None)
         try:
             base.execute("PRAGMA locking_mode = EXCLUSIVE")
             base.execute("PRAGMA journal_mode = WAL")
@@ -73,16 +96,25 @@ class Spool:
         except BaseException:
             base.close()
             raise
-        self._base = base
+        return base
 
-    def close(self) -> int:
-        """Let go of the file; return how many letters were in memory only and are lost. Always safe."""
-        base, self._base = self._base, None
-        if base is None:
-            return 0
-        with suppress(sqlite3.Error):  # what is in the log is as safe as what is in the file
-            base.close()
-        return self._count if self._path is None else 0
+    def close(self, *, forget: bool = False) -> None:
+        """Let go of the file, or of what is in memory. Always safe. `forget`: delete it, unless something is in it."""
+        if self._base is None:
+            return
+        with suppress(OSError, sqlite3.Error):  # what is in the log is as safe as what is in the file
+            if forget and not self._count and not self.topics:
+                self._delete(self._base)
+        with suppress(sqlite3.Error):  # as above
+            self._base.close()
+        self._base = None
+        self._count = 0
+
+    def _delete(self, base: sqlite3.Connection) -> None:
+        """Delete the file while it is still locked: who waits for it can see that it is another one."""
+        if self.path is not None:
+            base.execute("PRAGMA journal_mode = DELETE")  # else the end would delete the log of who makes it anew
+            self.path.unlink(missing_ok=True)
 
     def __len__(self) -> int:
         return self._count
@@ -167,6 +199,13 @@ class Spool:
                 break
             base.execute("DELETE FROM letters WHERE id <= ?", (last,))
         return dropped, freed
+
+
+def _inode_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 @contextmanager

@@ -75,10 +75,22 @@ class SpooledLetters:
         if len(self._spool):
             self.news.set()
 
-    def close(self) -> None:
-        """Let go of the spool. What waits in memory only is lost, and counted. Always safe."""
-        if lost := self._spool.close():
-            self._counts["disk"] += lost
+    def close(self, *, forget: bool = False) -> None:
+        """Let go of the spool, and say what stays in it. Always safe.
+
+        What waits in memory only is lost, and counted. `forget`: delete the file, unless something is in it.
+        """
+        count = len(self._spool)
+        self._spool.close(forget=forget)
+        if count and self._spool.path is None:
+            self._counts["disk"] += count
+        elif count:
+            self._log.warning(
+                "events stay in the spool",
+                count=count,
+                path=str(self._spool.path),
+                next="they are sent when stream and address are back; delete the file if they never will be",
+            )
 
     def __len__(self) -> int:
         return len(self._spool)

@@ -65,6 +65,7 @@ class Webhook:
         self.waiting = 0
         self._uri = uri
         self._secret = secret
+        self._forget = False
         self._log = log.bind(stream=stream, receiver=_host_of(uri))
         self._letters = SpooledLetters(stream, spool, spool_bytes, self.counts, self._log)
 
@@ -80,10 +81,10 @@ class Webhook:
                 await asyncio.wait([delivering], timeout=GRACE_S)
                 delivering.cancel()
         finally:
-            self._letters.close()
+            self._letters.close(forget=self._forget)
 
     def forget(self) -> None:
-        """Nothing is left with a receiver."""
+        self._forget = True  # nothing is left with a receiver, but a file may be left here
 
     async def _deliver(self) -> None:
         limit = aiohttp.ClientTimeout(total=TIMEOUT_S)
