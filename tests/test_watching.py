@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +12,7 @@ from plugins.broker import wait_for
 from vrseg.config.schema import Stream
 from vrseg.errors import ConfigError, ExhaustedError
 from vrseg.events.watch import WatchedResults
-from vrseg.watching import Watches
+from vrseg.watching import Watches, WatchesCollector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,3 +123,33 @@ def test_a_stream_whose_change_failed_can_be_changed_back(watches: Watches, brok
     watches.results("door", section(broker, "hall"), None)
     watches.stream_state("door", "running")
     wait_for(lambda: listener.retained("site/door/state") == "online")
+
+
+def test_a_scrape_may_come_while_streams_and_reasons_do(watches: Watches, tmp_path: Path) -> None:
+    results = [{"uri": str(tmp_path / "a.jsonl")}]
+    watches.results("door", Stream.model_validate({"source": {"uri": "x"}, "results": results}), None)
+    door = watches.streams["door"]
+    over = threading.Event()
+
+    def come_and_go() -> None:
+        number = 0
+        while not over.is_set():
+            number += 1
+            door.lost[0][f"reason{number % 50}"] += 1
+            watches.streams[f"guest{number % 50}"] = door
+            if number % 50 == 0:
+                door.lost[0].clear()
+                watches.streams.clear()
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        began_s = time.monotonic()
+        while time.monotonic() - began_s < 1:
+            list(WatchesCollector(watches).collect())
+    finally:
+        over.set()
+        thread.join()
+        sys.setswitchinterval(before)

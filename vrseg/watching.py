@@ -169,13 +169,13 @@ class WatchesCollector(Collector):
             "vrseg_results_dropped", "Records that reach no receiver.", labels=[*labels, "reason"]
         )
         waiting = GaugeMetricFamily("vrseg_results_waiting", "Records that wait for their receiver.", labels=labels)
-        for stream, watched in self._watches.streams.items():
+        for stream, watched in self._watches.streams.copy().items():
             for number, (outlet, lost) in enumerate(zip(watched.outlets, watched.lost, strict=True)):
                 values = [stream, str(number), outlet.kind if outlet is not None else "file"]
                 if outlet is not None:
                     delivered.add_metric(values, outlet.delivered)
                     waiting.add_metric(values, outlet.waiting)
-                for reason, count in (lost if outlet is None else outlet.dropped).items():
+                for reason, count in (dict(lost) if outlet is None else outlet.dropped).items():
                     dropped.add_metric([*values, reason], count)
         yield from (delivered, dropped, waiting)
 
