@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vrseg.config.schema import Output
-    from vrseg.sink.lasting import Outlet
+    from vrseg.sink.lasting import OutputLife
     from vrseg.stage import VideoSink
 
 _PUSHED = frozenset({"rtsp", "rtmp", "srt"})
@@ -73,7 +73,7 @@ def _hindrance(guard: DiskGuard, retention: Retention) -> str | None:
     return detail
 
 
-def _file_maker(output: Output, path: Path, retention: Retention | None) -> Callable[[], Outlet]:
+def _file_maker(output: Output, path: Path, retention: Retention | None) -> Callable[[], OutputLife]:
     container_of(path, output.codec)
     check_fields(str(path))
     segment_s = output.segment
@@ -84,7 +84,7 @@ def _file_maker(output: Output, path: Path, retention: Retention | None) -> Call
     return lambda: SegmentSink(path, codec=output.codec, segment_s=segment_s, retention=retention)
 
 
-def _playlist_maker(output: Output, path: Path) -> Callable[[], Outlet]:
+def _playlist_maker(output: Output, path: Path) -> Callable[[], OutputLife]:
     if has_fields(str(path)):
         raise ConfigError(f"{path}: a playlist keeps its name: take the time fields out")
     piece_s, keep_s = output.segment or PIECE_S, output.keep or KEEP_S

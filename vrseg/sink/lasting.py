@@ -25,7 +25,7 @@ BACKOFF = Backoff(initial_s=0.5, max_s=10.0, jitter=0.2)
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-class Outlet(VideoSink, Protocol):
+class OutputLife(VideoSink, Protocol):
     """One life of an output: one connection, or files from one fault to the next."""
 
     @property
@@ -63,7 +63,7 @@ class LastingSink:
 
     def __init__(
         self,
-        make: Callable[[], Outlet],
+        make: Callable[[], OutputLife],
         *,
         name: str,
         kind: str,
@@ -79,7 +79,7 @@ class LastingSink:
         self._hindrance = hindrance
         self._backoff = backoff
         self._waits = waits
-        self._outlet: Outlet | None = None
+        self._outlet: OutputLife | None = None
         self._delays_s = backoff.delays_s()
         self._next_try_s = float("-inf")
         self._needs_key = True
@@ -165,7 +165,7 @@ class LastingSink:
             return False
         return True
 
-    def _note_up(self, outlet: Outlet) -> None:
+    def _note_up(self, outlet: OutputLife) -> None:
         if outlet.up and self.state.state != "up":
             self._delays_s = self._backoff.delays_s()
             # What waited for the connection may be a key frame that is old by now; the next should be soon.
