@@ -72,6 +72,7 @@ async def run_daemon(
     with drain_on_signals(running.stop, lambda: running.plan.config.drain_timeout, log), _on_hangup(reloads):
         async with (
             running.views.at_work(),
+            health.at_work(),
             serve_http(_routes(running, fleet, reloads, health), plan.config.server, plan.base_dir) as address,
         ):
             on_listening(address, running)

@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 from vrseg.pipeline.observer import STREAM_STATES
 from vrseg.stage import OUTPUT_STATES
+from vrseg.telemetry.bottleneck import find_bottleneck
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,10 +63,11 @@ class PipelineCollector(Collector):
 
     def _stages(self) -> Iterator[Metric]:
         busy = GaugeMetricFamily("vrseg_stage_busy_ratio", "Share of the time a stage works.", labels=["stage"])
-        for stage in self._recorder.recent().stages:
+        readings = self._recorder.recent()
+        for stage in readings.stages:
             busy.add_metric([stage.stage], stage.busy_ratio)
         yield busy
         limit = GaugeMetricFamily("vrseg_bottleneck", "1 for what limits now.", labels=["stage", "kind"])
-        verdict = self._recorder.verdict()
+        verdict = find_bottleneck(readings)
         limit.add_metric([verdict.stage, verdict.kind], 1.0)
         yield limit
