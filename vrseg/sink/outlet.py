@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from vrseg.backoff import Backoff
 from vrseg.errors import ExhaustedError
+from vrseg.sink.detached import DetachedThreads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,7 +171,8 @@ class Outlet:
     def _delivered_all(self, runner: asyncio.Runner) -> bool:
         """Let the delivery work; tell whether it came to a good end."""
         try:
-            runner.get_loop()  # may fail: else nobody would await what follows
+            # May fail: else nobody would await what follows. Names are looked up in its executor, which may take long.
+            runner.get_loop().set_default_executor(DetachedThreads())
             runner.run(self._delivery.run(self._mailbox))
         except Exception:  # noqa: BLE001 -- a mistake of ours, or no file descriptor left; the stream goes on
             self._log.exception("results are not delivered", outlet=self._thread.name, kind=self.kind, next="try again")
