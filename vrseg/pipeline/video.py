@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -149,7 +148,7 @@ class _Feed:
         self._skipped = False
         """It must go on at a key frame: what came before was not given to it."""
         self._told_state: OutputState | None = None
-        self._told_drops: Counter[str] = Counter()
+        self._told_drops: dict[str, int] = {}
 
     def take_key_wish(self) -> bool:
         return self.lasting is not None and self.lasting.take_key_wish()
@@ -162,11 +161,11 @@ class _Feed:
         if self._skipped and not packet.key:
             return ""
         self._skipped = False
-        before = self.lasting.dropped.copy() if self.lasting is not None else None
+        # As plain dicts: this is done for each packet, and to copy or compare a Counter costs some times as much.
+        before = dict(self.lasting.dropped) if self.lasting is not None else {}
         _exhaust(partial(self.sink.process, packet))
-        if self.lasting is None or before is None or self.lasting.dropped == before:
-            return ""
-        return next(iter(self.lasting.dropped - before))
+        after = dict(self.lasting.dropped) if self.lasting is not None else before
+        return next(iter(_grown(before, after)), "") if after != before else ""
 
     def tell(self, observer: Observer, stream: str) -> None:
         output = self.lasting
@@ -176,10 +175,16 @@ class _Feed:
             before, self._told_state = self._told_state, output.state
             if before is None or (before.state, before.reason) != (output.state.state, output.state.reason):
                 observer.output_changed(stream, output)
-        dropped = output.dropped.copy()
-        for reason, count in (dropped - self._told_drops).items():
-            observer.packets_dropped(stream, output.name, reason, count)
-        self._told_drops = dropped
+        dropped = dict(output.dropped)
+        if dropped != self._told_drops:
+            for reason, count in _grown(self._told_drops, dropped).items():
+                observer.packets_dropped(stream, output.name, reason, count)
+            self._told_drops = dropped
+
+
+def _grown(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
+    """Return by how much each number has grown, where it has."""
+    return {name: count - before.get(name, 0) for name, count in after.items() if count > before.get(name, 0)}
 
 
 def _exhaust(work: Callable[[], Iterable[Never]]) -> None:

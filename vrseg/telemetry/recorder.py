@@ -80,6 +80,8 @@ class Recorder:
         # What is counted for each frame: to find an instrument's child anew each time costs more than to count.
         self._frames = cache(metrics.frames.labels)
         self._last_frame = cache(metrics.last_frame.labels)
+        self._batch_size = cache(metrics.batch_size.labels)
+        self._inference = cache(metrics.inference.labels)
         self._log = log
         self._start = self.meter.mark()
         self._marks: deque[Mark] = deque([self._start], maxlen=WINDOW_SAMPLES)
@@ -98,6 +100,8 @@ class Recorder:
     def remove_model(self, model: str) -> None:
         """Forget a model that has ended."""
         self._metrics.forget_model(model)
+        self._batch_size.cache_clear()
+        self._inference.cache_clear()
 
     def sample(self) -> None:
         """Call once a second: moves the window on."""
@@ -129,8 +133,8 @@ class Recorder:
         self._metrics.stage_wait.observe(stage, waited_s)
 
     def batch_done(self, model: str, size: int, *, ok: bool) -> None:
-        self._metrics.batch_size.labels(model).observe(size)
-        self._metrics.inference.labels(model, self.engines.get(model, "unknown"), "ok" if ok else "failed").inc()
+        self._batch_size(model).observe(size)
+        self._inference(model, self.engines.get(model, "unknown"), "ok" if ok else "failed").inc()
 
     def frame_passed(self, stream: str, stage: StageName) -> None:
         self._frames(stream, stage).inc()
