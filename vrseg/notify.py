@@ -85,11 +85,13 @@ async def service_manager(
     finally:
         for task in tasks:
             task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError):
-                await task
-        notifier.stopping()
-        notifier.close()
+        try:
+            for task in tasks:
+                with suppress(asyncio.CancelledError):
+                    await task
+        finally:
+            notifier.stopping()
+            notifier.close()
 
 
 async def _beat(notifier: Notifier) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -376,6 +376,20 @@ def test_the_manager_is_told_that_it_ends_also_when_it_fails(manager: Manager) -
         with pytest.raises(ValueError, match="of the daemon"):
             async with service_manager(Site().watched(), LOG, settings):
                 raise ValueError("of the daemon")
+        assert manager.heard()[-1].startswith("STOPPING=1")
+
+    asyncio.run(main())
+
+
+def test_the_manager_is_told_that_it_ends_also_when_the_health_cannot_be_asked(site: Site, manager: Manager) -> None:
+    async def fails() -> str:
+        raise MemoryError("for the health")
+
+    async def main() -> None:
+        settings = NotifySettings(address=manager.address)
+        with pytest.raises(MemoryError, match="for the health"):
+            async with service_manager(replace(site.watched(), ill=fails), LOG, settings):
+                await asyncio.sleep(0.05)
         assert manager.heard()[-1].startswith("STOPPING=1")
 
     asyncio.run(main())

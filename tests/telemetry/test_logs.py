@@ -120,7 +120,8 @@ def test_the_number_of_those_held_back_is_told_within_the_hour_and_then_forgotte
         with pytest.raises(structlog.DropEvent):
             once(None, "warning", dict(event))
         now_s += seconds
-        return once(None, "warning", dict(event)).get("times", 1)
+        times: int = once(None, "warning", dict(event)).get("times", 1)
+        return times
 
     assert times_after(3000.0) == 2
     now_s += 10_000.0
