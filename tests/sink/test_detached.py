@@ -1,8 +1,16 @@
 from __future__ import annotations
 
+import asyncio
+import gc
 import subprocess
 import sys
 import time
+import weakref
+from contextlib import suppress
+
+from plugins.broker import wait_for
+
+from vrseg.sink.detached import DetachedThreads
 
 _PROCESS = """
 import asyncio, time
@@ -25,6 +33,29 @@ outlet = Outlet(Stuck(), structlog.get_logger(), name="stuck", kind="mqtt")
 outlet.start()
 input()
 """
+
+
+def test_what_a_call_that_failed_held_is_let_go_at_once() -> None:
+    held: list[weakref.ref[Held]] = []
+
+    class Held:
+        pass
+
+    def fail() -> None:
+        mine = Held()
+        held.append(weakref.ref(mine))
+        raise OSError("refused")
+
+    async def play() -> None:
+        with suppress(OSError):
+            await asyncio.get_running_loop().run_in_executor(DetachedThreads(), fail)
+
+    gc.disable()
+    try:
+        asyncio.run(play())
+        wait_for(lambda: held[0]() is None)
+    finally:
+        gc.enable()
 
 
 def test_a_name_that_nobody_resolves_does_not_keep_the_process_from_its_end() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
@@ -21,14 +22,17 @@ class DetachedThreads(ThreadPoolExecutor):
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         future: Future[R] = Future()
-
-        def work() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                future.set_result(fn(*args, **kwargs))
-            except BaseException as error:  # noqa: BLE001 -- it is raised again where the caller waits
-                future.set_exception(error)
-
-        threading.Thread(target=work, name="outlet.call", daemon=True).start()
+        call = partial(fn, *args, **kwargs)
+        threading.Thread(target=_run, args=(future, call), name="outlet.call", daemon=True).start()
         return future
+
+
+def _run(future: Future[R], call: Callable[[], R]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(call())
+    except BaseException as error:  # noqa: BLE001 -- it is raised again where the caller waits
+        future.set_exception(error)
+    finally:
+        del future  # error, traceback, this frame and the future would keep each other, and with them a socket
