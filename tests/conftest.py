@@ -25,6 +25,9 @@ pytest_plugins = [
     "plugins.onnx_on_cpu",
 ]
 
+# SVT-AV1 reads its log level once in a process, and tests open its encoder before vrseg does.
+os.environ.setdefault("SVT_LOG", "1")
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -30,7 +30,6 @@ SEGMENTS = '[{uri: "%s", segment: 10m}]'
         ('streams.s.source.uri="\\ud800.mp4"', "source.uri: holds a character that no file"),
         ('streams.s.outputs.0.uri="a\\0.mp4"', "outputs.0.uri: holds a character that no file"),
         ('streams.s.results.0.uri="a\\0.jsonl"', "results.0.uri: holds a character that no file"),
-        ('models.m.path="a\\0.onnx"', "models.m.path: holds a character that no file"),
         ("streams.s.source.uri=gopher://h/x", "uri: is no kind of source"),
         ("streams.s.source.uri=http://[::1/x.mp4", "uri: has a host or a port that cannot be"),
         ("streams.s.source.uri=rtsp://h:99999/x", "uri: has a host or a port that cannot be"),

@@ -16,6 +16,8 @@ from vrseg.source.synthetic import SyntheticAddress, SyntheticSource, parse_synt
 if TYPE_CHECKING:
     from vrseg.frame import Packet
 
+pytestmark = pytest.mark.alone
+
 
 def picture_of(packet: Packet) -> av.VideoFrame:
     assert isinstance(packet.payload, av.VideoFrame)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from vrseg.config.quantity import Duration
-from vrseg.config.section import Place, Section
+from vrseg.config.section import Section
 
 COLOR_PATTERN = r"^#[0-9a-fA-F]{6}$"
 
@@ -108,9 +108,9 @@ class Batching(Section):
 class Model(ModelDescription):
     """A network that streams can use."""
 
-    path: Place
+    path: str
     """An ONNX file, relative to the configuration; `demo` is the embedded demo model."""
-    description: Place | None = None
+    description: str | None = None
     """A description file, relative to the configuration; the `.yaml` beside the ONNX file when left out."""
     precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
     """What it computes in. The CPU computes fp32, or bf16 with OpenVINO where an accuracy gate passes."""
