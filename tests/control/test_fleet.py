@@ -4,75 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import threading
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-import structlog
+from plugins.fleets import camera, running_of, state, until, with_fleet
 from prometheus_client import generate_latest
 
-from vrseg.config.schema import Config, Stream
+from vrseg.config.schema import Stream
 from vrseg.fleet import BusyError, Fleet, NoSuchStreamError
-from vrseg.plan import make_plan
-from vrseg.running import Running, models_at_work
+from vrseg.running import models_at_work
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from vrseg.running import Running
 
 pytestmark = pytest.mark.alone
 
 SETTLED_AFTER = 50
 MOST_GROWTH = 5 * 2**20
-
-
-def camera(rate: int = 30) -> dict[str, Any]:
-    return {"source": {"uri": f"synthetic:64x48@{rate}"}}
-
-
-def quiet() -> structlog.stdlib.BoundLogger:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    logger: structlog.stdlib.BoundLogger = structlog.get_logger()
-    return logger
-
-
-def with_fleet(work: Callable[[Fleet, Running], Awaitable[None]], **streams: dict[str, Any]) -> None:
-    """Let a fleet live while `work` works on it."""
-    config = Config.model_validate(
-        {
-            "device": "cpu",
-            "streams": streams,
-        }
-    )
-
-    async def main() -> None:
-        running = Running(make_plan(config, Path()), quiet())
-        fleet = Fleet(running)
-
-        async def then_stop() -> None:
-            try:
-                await until(lambda: not fleet.closed_for)
-                await work(fleet, running)
-            finally:
-                running.stop.set()
-
-        async with models_at_work(running), asyncio.TaskGroup() as group:
-            group.create_task(then_stop())
-            await fleet.run()
-
-    asyncio.run(main())
-
-
-async def until(claim: Callable[[], object], timeout_s: float = 10.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not claim():  # noqa: ASYNC110 -- nobody tells a test
-            await asyncio.sleep(0.002)
-
-
-def state(running: Running, name: str) -> str:
-    return running.recorder.streams[name].state
 
 
 def come_and_go(rounds: int) -> None:
@@ -175,11 +125,8 @@ def test_who_took_away_the_last_stream_may_bring_another() -> None:
 
 
 def test_a_file_s_streams_that_have_all_ended_end_the_run() -> None:
-    section = {"source": {"uri": "synthetic:64x48@30?frames=3"}}
-    config = Config.model_validate({"device": "cpu", "streams": {"a": section}})
-
     async def main() -> None:
-        running = Running(make_plan(config, Path()), quiet())
+        running = running_of(a={"source": {"uri": "synthetic:64x48@30?frames=3"}})
         async with asyncio.timeout(10), models_at_work(running):
             assert await Fleet(running).run() == []
 

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import errno
-import resource
 import time
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from plugins.encoded import decoded_count, encoded, every, feed, frames_at, times_in
+from plugins.limits import files_no_larger_than
 from plugins.media_servers import unused_port, wait_until_listening
 
 from vrseg.backoff import Backoff
@@ -268,17 +267,6 @@ def test_free_space_is_asked_of_the_first_folder_that_exists(tmp_path: Path) -> 
 
 def test_a_path_that_the_system_cannot_look_at_says_nothing_of_its_room(tmp_path: Path) -> None:
     assert free_bytes(tmp_path / ("a" * 300)) is None, "a share that went away fails like this, too"
-
-
-@contextmanager
-def files_no_larger_than(size_bytes: int) -> Iterator[None]:
-    """A limit that the system holds to without any privilege."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_write_that_fails_pauses_the_recording_and_a_later_one_goes_on(
