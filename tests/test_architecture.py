@@ -31,7 +31,7 @@ STAGES = {
 }
 MACHINERY = {"pipeline", "telemetry"}
 COMPOSITION = {
-    "arenas",
+    "heap",
     "watching",
     "backend",
     "assembly",

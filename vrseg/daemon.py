@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from vrseg.config.show import redacted
 from vrseg.fleet import Fleet
+from vrseg.heap import give_back_often
 from vrseg.notify import Watched, service_manager
 from vrseg.reload import Reloads, watch_file
 from vrseg.running import Running, models_at_work
@@ -82,7 +83,7 @@ async def run_daemon(
                 asyncio.TaskGroup() as group,
             ):
                 manager.ready()
-                beside = []
+                beside: list[asyncio.Task[None]] = [group.create_task(give_back_often())]
                 if file is not None and reloads is not None:
                     reloads.on_begin, reloads.on_end = manager.reloading, manager.ready
                     beside.append(group.create_task(reloads.run(models)))

@@ -91,6 +91,9 @@ class LastingOutput(Protocol):
     def take_key_wish(self) -> bool:
         """Tell, once for each wish, whether it waits for a key frame and none need be expected soon."""
 
+    def keep_house(self) -> None:
+        """Do what is due whether packets come or not; called now and then, on the sink's thread. Never raises."""
+
 
 class KeyFrameOnDemand(Protocol):
     """What an encoder has that can be asked for a key frame."""

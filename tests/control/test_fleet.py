@@ -55,13 +55,9 @@ def come_and_go(rounds: int) -> None:
     assert usage[-1] - usage[0] < MOST_GROWTH, usage
 
 
-def test_60_streams_that_came_and_went_leave_nothing() -> None:
-    come_and_go(60)
-
-
-@pytest.mark.slow
-def test_500_streams_that_came_and_went_leave_nothing() -> None:
-    come_and_go(500)
+@pytest.mark.parametrize("rounds", [30, pytest.param(500, marks=pytest.mark.slow)])
+def test_streams_that_came_and_went_leave_nothing(rounds: int) -> None:
+    come_and_go(rounds)
 
 
 def test_a_paused_stream_has_no_source_and_no_thread_and_goes_on_when_it_is_told() -> None:

@@ -39,10 +39,16 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.material
 SAME_NETWORKS = (SELFIE_FREE, PORTRAIT_FREE)
 """As two others, but for their batch: these are held to the textbook, which takes its time."""
+MODELS = (*MASK_MODELS, YOLOX)
+PAIRS = [
+    pytest.param(clip, model, marks=() if row % len(CLIPS) == column else pytest.mark.slow, id=f"{clip}-{model}")
+    for row, model in enumerate(MODELS)
+    for column, clip in enumerate(CLIPS)
+]
+"""By default each model meets one clip, and all clips are met; the others take four minutes of two cores."""
 
 
-@pytest.mark.parametrize("model", [*MASK_MODELS, YOLOX])
-@pytest.mark.parametrize("clip", CLIPS)
+@pytest.mark.parametrize(("clip", "model"), PAIRS)
 def test_every_frame_of_a_real_clip_arrives_at_its_time_as_the_reference_has_it(
     vrseg: RunVrseg, media_dir: Path, models_dir: Path, tmp_path: Path, clip: str, model: str
 ) -> None:

@@ -177,6 +177,7 @@ class AwaySink(ToySink):
         self.state = OutputState(since_s=0.0)
         self.dropped: Counter[str] = Counter()
         self._away, self._seen = away, -1
+        self.houses_kept = 0
 
     def process(self, item: EncodedPacket, /) -> Iterable[Never]:
         self._seen += 1
@@ -189,6 +190,9 @@ class AwaySink(ToySink):
 
     def take_key_wish(self) -> bool:
         return False
+
+    def keep_house(self) -> None:
+        self.houses_kept += 1
 
 
 class WishingSink(AwaySink):
@@ -233,6 +237,16 @@ def test_a_frame_is_dropped_when_no_output_took_it_and_delivered_when_one_did(be
     assert stage.ledger.delivered == 30 - len(lost)
     assert stage.ledger.unaccounted == stage.ledger.held == 0
     assert stage.ear.outputs == [("0", "starting", ""), ("0", "up", ""), ("0", "reconnecting", "lost"), ("0", "up", "")]
+
+
+def test_outputs_keep_house_while_there_is_no_camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vrseg.pipeline.outputs.HOUSEKEEPING_EVERY_S", 0.1)
+    stage = Stage(LateSource(1, live=True))
+    recording = AwaySink("0", range(0))
+    outputs = (OutputStages(encode=ToyEncoder(), sinks=(recording, ToySink())),)
+    stage.stages = replace(stage.stages, outputs=outputs)
+    stage.run()
+    assert recording.houses_kept >= 8
 
 
 class TestPresence:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plugins.encoded import encoded, every, frames_at, write_all
 
+from vrseg.config.schema import Output
 from vrseg.encode.settings import EncodeSettings
+from vrseg.sink.factory import make_video_sink
 from vrseg.sink.recording import SegmentSink
 from vrseg.sink.retention import SETTLING_S, Retention
 from vrseg.sink.written import WrittenFiles
+from vrseg.stage import LastingOutput
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -305,6 +309,44 @@ def test_whatever_happens_to_the_clock_while_it_runs_no_file_goes_early(
     clocks.go_on(DAY_S + 1)
     keeper.apply(None, at_once=True)
     assert names(folder) == []
+
+
+def test_what_is_due_is_deleted_without_a_packet_and_the_file_at_work_stays(tmp_path: Path) -> None:
+    clocks = Clocks()
+    keeper = retention(tmp_path, clocks)
+    record(tmp_path, keeper, "old.mp4")
+    current = tmp_path / "current.mp4"
+    current.touch()
+    keeper.begin(current)
+    clocks.go_on(DAY_S + 1)
+    keeper.delete_due()
+    assert names(tmp_path) == ["current.mp4"]
+
+
+def test_a_folder_that_is_away_is_looked_at_another_time(tmp_path: Path) -> None:
+    clocks = Clocks()
+    keeper = retention(tmp_path / "share", clocks)
+    (tmp_path / "share").mkdir()
+    record(tmp_path / "share", keeper, "old.mp4")
+    (tmp_path / "share").rename(tmp_path / "away")
+    clocks.go_on(DAY_S + 1)
+    keeper.delete_due()
+    (tmp_path / "away").rename(tmp_path / "share")
+    clocks.go_on(10)
+    keeper.delete_due()
+    assert names(tmp_path) == []
+
+
+def test_a_recording_whose_camera_is_away_keeps_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vrseg.sink.retention._LOOK_EVERY_S", 0.0)
+    output = Output.model_validate({"uri": str(tmp_path / "%H%M%S.mp4"), "segment": "1s", "keep": "1s", "min_free": 0})
+    sink = make_video_sink(output, tmp_path)
+    assert isinstance(sink, LastingOutput)
+    write_all(sink, encoded(frames_at(every(90)), EncodeSettings(gop_s=1.0, live=True)))
+    assert names(tmp_path)
+    time.sleep(1.1)
+    sink.keep_house()
+    assert names(tmp_path) == []
 
 
 def test_segments_are_deleted_while_the_recording_goes_on(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 import typer
 import uvloop
 
-from vrseg.arenas import keep_arenas_few
 from vrseg.backend.backend import Backend
 from vrseg.config.load import load
 from vrseg.daemon import PlanFile, run_daemon
+from vrseg.heap import keep_arenas_few
 from vrseg.plan import Plan, make_plan
 from vrseg.running import Running
 from vrseg.telemetry.logs import make_logger

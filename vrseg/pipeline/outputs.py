@@ -39,6 +39,7 @@ class OutputStages:
 # With a thread that a disk or a receiver holds. Less than what a service manager gives a cancelled process, see
 # `notify.STOP_MARGIN_S`.
 PATIENCE_S = 10.0
+HOUSEKEEPING_EVERY_S = 60.0
 
 
 class _Results:
@@ -99,12 +100,16 @@ async def run_outputs(
                 last.frame = frame
 
         async with asyncio.TaskGroup() as group:
-            bridging = group.create_task(_bridge([one for one in videos if one.bridges], last, ledger, presence))
+            beside = [
+                group.create_task(_bridge([one for one in videos if one.bridges], last, ledger, presence)),
+                group.create_task(_keep_house(videos)),
+            ]
             # Whoever takes a frame hands it to the threads before anybody else runs: they get the frames in order.
             async with asyncio.TaskGroup() as deliveries:
                 for _ in range(1 + ahead):
                     deliveries.create_task(deliver())
-            bridging.cancel()
+            for task in beside:
+                task.cancel()
         # Results first: a video appears under its name last, when nothing can fail any more.
         for writer in reversed(writers):
             await writer.finish()
@@ -137,6 +142,14 @@ def _book(ledger: Ledger, frame: Frame, outcomes: list[Written]) -> None:
         ledger.drop("sink", outcomes[0].lost)
     else:
         ledger.deliver(frame, max((outcome.handed_s for outcome in outcomes), default=time.monotonic()))
+
+
+async def _keep_house(videos: list[Video]) -> None:
+    """Let recordings grow too old, and be deleted, whether the camera is there or not."""
+    while True:
+        await asyncio.sleep(HOUSEKEEPING_EVERY_S)
+        for video in videos:
+            await video.keep_house()
 
 
 async def _bridge(videos: list[Video], last: _Last, ledger: Ledger, presence: Presence) -> None:

@@ -84,6 +84,12 @@ class Video:
             await self._worker.call(self._write_stand_in, self._stand_in, absence)
             self._tell()
 
+    async def keep_house(self) -> None:
+        """Let the sinks do what is due without a packet."""
+        for feed in self._sinks:
+            if feed.lasting is not None:
+                await self._worker.call(feed.lasting.keep_house)
+
     async def finish(self) -> None:
         """Write the encoder's tail, then let the sinks commit."""
         await self._worker.call(lambda: self._hand_out(self._encode.flush()))

@@ -55,9 +55,11 @@ def make_video_sink(output: Output, base_dir: Path, *, name: str = "0", waits: b
         return LastingSink(make, name=name, kind="hls", hindrance=guard.hindrance, waits=waits)
     # One for all lives: it knows what was written before, and how the clock has gone since.
     retention = _retention(output, path)
-    hindrance = guard.hindrance if retention is None else partial(_hindrance, guard, retention)
     make = _file_maker(output, path, retention)
-    return LastingSink(make, name=name, kind="file", hindrance=hindrance, waits=waits)
+    recorder = partial(LastingSink, make, name=name, kind="file", waits=waits)
+    if retention is None:
+        return recorder(hindrance=guard.hindrance)
+    return recorder(hindrance=partial(_hindrance, guard, retention), housekeeping=retention.delete_due)
 
 
 def _retention(output: Output, path: Path) -> Retention | None:
@@ -69,7 +71,7 @@ def _retention(output: Output, path: Path) -> Retention | None:
 def _hindrance(guard: DiskGuard, retention: Retention) -> str | None:
     detail = guard.hindrance()
     if detail is not None:
-        retention.make_room()
+        retention.delete_due()
     return detail
 
 

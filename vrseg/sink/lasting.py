@@ -53,6 +53,7 @@ class LastingSink:
         name: the output's number in the configuration.
         kind: what kind of output it is.
         hindrance: tells in one line why nothing may be written now; None when something may.
+        housekeeping: what is due whether packets come or not.
         backoff: waits between tries.
         waits: False where no packet may be lost (sources that are no live ones): then every error is raised.
 
@@ -68,6 +69,7 @@ class LastingSink:
         name: str,
         kind: str,
         hindrance: Callable[[], str | None] = lambda: None,
+        housekeeping: Callable[[], None] = lambda: None,
         backoff: Backoff = BACKOFF,
         waits: bool = True,
     ) -> None:
@@ -77,6 +79,7 @@ class LastingSink:
         self.dropped: Counter[str] = Counter()
         self._make = make
         self._hindrance = hindrance
+        self.keep_house = housekeeping
         self._backoff = backoff
         self._waits = waits
         self._outlet: OutputLife | None = None

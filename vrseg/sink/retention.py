@@ -76,11 +76,13 @@ class Retention:
         if self._keep_bytes is not None:
             self._delete_excess(complete, self._keep_bytes, _size(current))
 
-    def make_room(self) -> None:
-        """Delete what is due while nothing may be written, for else there might never be room again."""
-        if not self._loaded:
-            self.load()
+    def delete_due(self) -> None:
+        """Delete what is due while nothing is written: no camera may be there for weeks, or no room on the disk."""
         with suppress(OSError):  # the index did not fit either: what was deleted has made room for the next try
+            if not self._files.path.exists():
+                return  # nothing is written yet, or the share is away, which is not to be taken for files that are gone
+            if not self._loaded:
+                self.load()
             self.apply(None)
 
     def _delete_old(self, files: list[Written], keep_s: float) -> list[Written]:
