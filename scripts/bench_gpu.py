@@ -3,37 +3,33 @@
     python scripts/bench_gpu.py --clip REAL_CLIP.mp4 --model DEEPLAB_FP16.onnx --json figures.json [SECTION ...]
 
 The clip is scaled and coded anew for each section, so any real one will do. `scripts/export_deeplab.py` writes the
-model. Sections: decode, preprocess, pipeline, file, latency, software.
+model. Sections: decode, preprocess, pipeline, file, latency, profile.
 """
 
 from __future__ import annotations
 
 import argparse
-import cProfile
 import json
-import pstats
 import statistics
 import sys
 import tempfile
-import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpu_harness import Load, repeat_clip, run_load, stream_name, timed_kernels, with_names, write_clip
+from gpu_bare import annex_b, bare_decode, bare_engine, on_threads, packets_of
+from gpu_harness import Load, repeat_clip, run_load, stream_name, with_names, write_clip
+from gpu_profile import print_profile
 
 from vrseg.backend.backend import ViewStyle
 from vrseg.backend.choose import choose_backend
 from vrseg.config.schema import Batching, Model
 from vrseg.models.load import load_spec
-from vrseg.source.file import FileSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vrseg.backend.backend import Backend, ModelWork
-    from vrseg.frame import Frame, Packet
 
 ROUNDS = 3
 BATCH = 8
@@ -86,50 +82,6 @@ class Bench:
         )
 
 
-def packets_of(path: Path, frames: int) -> tuple[FileSource, list[Packet]]:
-    """Read packets into memory; they live as long as the source."""
-    source = FileSource(str(path))
-    source.open()
-    packets: list[Packet] = []
-    while len(packets) < frames and (batch := source.read()):
-        packets += batch
-    return source, packets[:frames]
-
-
-def annex_b(packets: list[Packet]) -> list[bytes]:
-    """Return the packets as NVDEC takes them."""
-    from vrseg.decode.bitstream import ByteStream
-
-    context = packets[0].payload.stream.codec_context
-    convert = ByteStream(context.name, context.extradata or b"").convert
-    return [convert(packet.payload, entry=packet.payload.is_keyframe) for packet in packets]
-
-
-def bare_decode(units: list[bytes], codec: str, repeats: int) -> tuple[int, float]:
-    """Decode in the barest loop that PyNvVideoCodec allows; return the number of frames, and the seconds it took."""
-    import cupy
-    import numpy as np
-    import PyNvVideoCodec as nvc  # noqa: N813 -- as its own documentation calls it
-
-    cupy.cuda.Device(0).use()
-    stream = cupy.cuda.Stream(non_blocking=True)
-    kind = {"h264": nvc.cudaVideoCodec.H264, "hevc": nvc.cudaVideoCodec.HEVC}[codec]
-    decoder = nvc.CreateDecoder(gpuid=0, codec=kind, cudastream=stream.ptr, usedevicememory=True)
-    frames = 0
-    start_s = time.perf_counter()
-    for _ in range(repeats):
-        for unit in units:
-            packet = nvc.PacketData()
-            packet.bsl_data = np.frombuffer(unit, np.uint8).ctypes.data
-            packet.bsl = len(unit)
-            frames += len(decoder.Decode(packet))
-    frames += len(decoder.Decode(nvc.PacketData()))
-    stream.synchronize()
-    passed_s = time.perf_counter() - start_s
-    del decoder
-    return frames, passed_s
-
-
 def stage_decode(bench: Bench, path: Path, repeats: int) -> tuple[int, float]:
     """Decode the same with the stage, frames dropped as they come; return their number, and the seconds it took.
 
@@ -148,19 +100,6 @@ def stage_decode(bench: Bench, path: Path, repeats: int) -> tuple[int, float]:
     passed_s = time.perf_counter() - start_s
     source.close()
     return frames, passed_s
-
-
-def on_threads(count: int, work: Callable[[], tuple[int, float]]) -> float:
-    """Run `work` on so many threads at once; return the sum of their frames per second."""
-    done: list[tuple[int, float]] = []
-    threads = [threading.Thread(target=lambda: done.append(work())) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if len(done) < count:
-        raise RuntimeError("a decoder failed; see above")
-    return sum(frames / passed_s for frames, passed_s in done)
 
 
 def decode(bench: Bench) -> None:
@@ -184,39 +123,13 @@ def decode(bench: Bench) -> None:
         bench.figures[f"decode {name}"] = {"bare_fps": bare, "vrseg_fps": own, "ratio": own / bare}
 
 
-def bare_engine(bench: Bench, batch: int, batches: int = 300) -> float:
-    """Frames per second of the engine alone: the same session, enqueued again and again, one wait at the end."""
-    from vrseg.frame import Batch
-    from vrseg.gpu.tensor import DeviceTensor
-
-    infer = bench.work(1, batch).infer
-    infer.open()
-    lane = infer.lane
-    stream = lane.open()
-    shape = (batch, *lane.spec.input.shape)
-
-    def run(times: int) -> None:
-        for _ in range(times):
-            tensor = DeviceTensor(lease=lane.inputs.lend(stream), shape=shape, dtype=lane.spec.input.dtype)
-            for inference in infer.process(Batch(frames=(None,) * batch, placements=(), tensor=tensor)):
-                next(iter(inference.outputs.values())).lease.release()
-        stream.synchronize()
-
-    run(20)
-    start_s = time.perf_counter()
-    run(batches)
-    fps = batch * batches / (time.perf_counter() - start_s)
-    infer.close()
-    return fps
-
-
 def pipeline(bench: Bench) -> None:
     """From 1080p packets to drawn surfaces, with 1 and with 16 streams."""
     clip, batch = bench.long_hd(), 8
     source, packets = packets_of(bench.hd(), 900)
     units = annex_b(packets)
     for streams in (1, 16):
-        engine_fps = bare_engine(bench, batch)
+        engine_fps = bare_engine(bench.work(1, batch).infer, batch)
         decode_fps = on_threads(streams, lambda: bare_decode(units, "h264", 3))
         load = Load(clips=(clip,) * streams, seconds=10, batch=batch)
         outcome = run_load(load, bench.backend, bench.work(streams, batch))
@@ -233,7 +146,7 @@ def pipeline(bench: Bench) -> None:
 def file(bench: Bench) -> None:
     """One file, several of its parts decoded at once, to drawn surfaces in order."""
     batch = 8
-    engine_fps = bare_engine(bench, batch)
+    engine_fps = bare_engine(bench.work(1, batch).infer, batch)
     load = Load(clips=(bench.long_hd(),), seconds=10, batch=batch, file_decoder=True)
     outcome = run_load(load, bench.backend, bench.work(1, batch))
     bench.figures["one file, parts decoded at once"] = {
@@ -264,49 +177,8 @@ def preprocess(bench: Bench) -> None:
 
 
 def profile(bench: Bench) -> None:
-    """Where the host's time goes, by function, and the GPU's, by kernel: one thread, stage after stage."""
-    source, packets = packets_of(bench.hd(), 900)
-    decoder = bench.backend.make_decoder("bench", live=False, first_index=0)
-    decoder.open()
-    frames: list[Frame] = []
-
-    def decode_all() -> None:
-        for packet in packets:
-            frames.extend(decoder.process(packet))
-            del frames[:-BATCH]
-
-    _profiled("decode, 900 packets", decode_all)
-    work = bench.work(1, BATCH)
-    stages = (work.preprocess, work.infer, work.postprocess)
-    for stage in stages:
-        stage.open()
-    held = tuple(replace(frame, stream=stream_name(0)) for frame in frames)
-
-    def run_batches(count: int = 100) -> None:
-        for _ in range(count):
-            item: Any = held
-            for stage in stages:
-                outputs = list(stage.process(item))
-                item = outputs[0]
-
-    run_batches(10)
-    with timed_kernels(bench.backend.gpu) as spent_us:
-        run_batches()
-    for name, durations in sorted(spent_us.items()):
-        print(f"{name}: {statistics.median(durations):.1f} us, {len(durations)} launches")
-    _profiled(f"100 batches of {BATCH}", run_batches)
-    for stage in (*stages, decoder):
-        stage.close()
-    source.close()
-
-
-def _profiled(title: str, work: Callable[[], None]) -> None:
-    cpu_s, wall_s = time.thread_time(), time.perf_counter()
-    work()
-    print(f"## {title}: {time.thread_time() - cpu_s:.3f} s CPU, {time.perf_counter() - wall_s:.3f} s in all")
-    counter = cProfile.Profile(time.thread_time)
-    counter.runcall(work)
-    pstats.Stats(counter).sort_stats("tottime").print_stats(28)
+    """Where the time goes; printed, and in no figure."""
+    print_profile(bench.backend, bench.work(1, BATCH), bench.hd(), BATCH)
 
 
 SECTIONS: dict[str, Callable[[Bench], None]] = {
