@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vrseg.backend.backend import Backend, ModelWork
+    from vrseg.config.schema import View
 
 ROUNDS = 3
 BATCH = 8
@@ -64,7 +65,7 @@ class Bench:
         """4K HEVC, 240 frames."""
         return self.made("uhd.mp4", lambda path: write_clip(self.clip, path, size=UHD, codec="libx265", frames=240))
 
-    def work(self, streams: int, batch: int, view: str = "overlay") -> ModelWork:
+    def work(self, streams: int, batch: int, view: View = "overlay") -> ModelWork:
         """Return the stages of the model, drawing `view` for so many streams."""
         section = Model(
             path=str(self.model),

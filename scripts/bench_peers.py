@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,7 @@ def make_overlay(session: Any, spec: Any) -> Callable[[Image], Image]:
         output = session.run(None, {given.name: tensor[None].astype(np.float32)})[0][0]
         probability = output[..., 0] if spec.channels_last else output[-1] if output.ndim == 3 else output
         mask = cv2.resize(probability, (width, height)) > 0.5
-        frame_bgr[mask] = (0.5 * frame_bgr[mask] + 0.5 * np.float32(COLOUR_BGR)).astype(np.uint8)
+        frame_bgr[mask] = (0.5 * frame_bgr[mask] + 0.5 * np.array(COLOUR_BGR, np.float32)).astype(np.uint8)
         return frame_bgr
 
     return overlay
@@ -94,7 +94,7 @@ def run_opencv(clip: str, target: str, overlay: Callable[[Image], Image]) -> int
         ok, frame_bgr = capture.read()
         if not ok:
             break
-        writer.stdin.write(overlay(frame_bgr).tobytes())
+        writer.stdin.write(overlay(cast("Image", frame_bgr)).tobytes())
         count += 1
     writer.stdin.close()
     writer.wait()
@@ -113,8 +113,8 @@ def run_pyav(clip: str, target: str, overlay: Callable[[Image], Image]) -> int:
         out.width, out.height, out.pix_fmt = video.width, video.height, "yuv420p"
         out.codec_context.thread_count = int(threads())
         for picture in source.decode(video):
-            drawn = av.VideoFrame.from_ndarray(overlay(picture.to_ndarray(format="bgr24")), format="bgr24")
-            sink.mux(out.encode(drawn))
+            frame_bgr = cast("Image", picture.to_ndarray(format="bgr24"))
+            sink.mux(out.encode(av.VideoFrame.from_ndarray(overlay(frame_bgr), format="bgr24")))
             count += 1
         sink.mux(out.encode(None))
     return count

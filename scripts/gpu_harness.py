@@ -9,7 +9,7 @@ import os
 import statistics
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -36,11 +36,12 @@ from vrseg.telemetry.metrics import Metrics
 from vrseg.telemetry.recorder import Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from vrseg.backend.backend import Backend, ModelWork
     from vrseg.frame import Frame
     from vrseg.gpu.device import Gpu
+    from vrseg.pipeline.channel import OnFull
 
 
 def write_clip(
@@ -50,6 +51,7 @@ def write_clip(
     width, height = size
     with av.open(str(target), "w") as out:
         stream = out.add_stream(codec, rate=rate, options={"preset": "veryfast" if codec == "libx264" else "ultrafast"})
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = width, height, "yuv420p", gop
         stream.codec_context.thread_count = 16
         written = 0
@@ -78,7 +80,7 @@ def repeat_clip(source: Path, target: Path, times: int) -> Path:
                 for packet in container.demux(video):
                     if packet.pts is None or packet.dts is None:
                         continue
-                    last = max(last, packet.pts + packet.duration)
+                    last = max(last, packet.pts + (packet.duration or 0))
                     packet.pts += offset
                     packet.dts += offset
                     packet.stream = stream
@@ -215,7 +217,7 @@ def _stages(load: Load, backend: Backend, clip: Path, number: int, discard: Disc
     name = stream_name(number)
     section = SourceSection(uri=str(clip), realtime=load.realtime, reconnect=Reconnect())
     make = backend.make_file_decoder if load.file_decoder else backend.make_decoder
-    policy = "drop_oldest" if load.realtime else "block"
+    policy: OnFull = "drop_oldest" if load.realtime else "block"
     return StreamStages(
         ingest=IngestStages(
             make_source=lambda: make_source(section),
@@ -246,10 +248,10 @@ def _moment(ledgers: list[Ledger], recorder: Recorder, backend: Backend) -> dict
     }
 
 
-def _thread_cpu_s() -> Counter[str]:
+def _thread_cpu_s() -> dict[str, float]:
     """CPU seconds of all threads so far, by name without the stream's; those that Python did not start as `native`."""
     names = {thread.native_id: thread.name for thread in threading.enumerate()}
-    spent: Counter[str] = Counter()
+    spent: defaultdict[str, float] = defaultdict(float)
     tick_s = 1 / os.sysconf("SC_CLK_TCK")
     for task in Path("/proc/self/task").iterdir():
         with contextlib.suppress(OSError):
@@ -259,8 +261,8 @@ def _thread_cpu_s() -> Counter[str]:
     return spent
 
 
-def _per_frame(before: Counter[str], after: Counter[str], frames: int) -> dict[str, float]:
-    return {name: round(1000 * (after[name] - before[name]) / frames, 4) for name in sorted(after)}
+def _per_frame(before: dict[str, float], after: dict[str, float], frames: int) -> dict[str, float]:
+    return {name: round(1000 * (after[name] - before.get(name, 0.0)) / frames, 4) for name in sorted(after)}
 
 
 @contextlib.contextmanager
@@ -276,14 +278,14 @@ def timed_kernels(gpu: Gpu) -> Iterator[dict[str, list[float]]]:
         wait_for(gpu, done)
         spent_us[name].append(elapsed_s(begun, done) * 1e6)
 
-    Kernels.launch = timed  # type: ignore[method-assign] # for this block only
+    Kernels.launch = timed  # type: ignore[method-assign, assignment] # for this block only
     try:
         yield spent_us
     finally:
         Kernels.launch = launch  # type: ignore[method-assign] # as it was
 
 
-def median_of(rounds: int, measure: Any) -> float:
+def median_of(rounds: int, measure: Callable[[], float]) -> float:
     """Return the median of several measurements."""
     return statistics.median(measure() for _ in range(rounds))
 

@@ -90,7 +90,7 @@ def _gpu_s(stream: Any, work: Callable[[], None]) -> float:
         if start.done:
             raise RuntimeError("the GPU did not wait long enough; raise BLOCK_CLOCKS")
         end.synchronize()
-        rounds.append(cupy.cuda.get_elapsed_time(start, end) / 1000 / REPEATS)
+        rounds.append(float(cupy.cuda.get_elapsed_time(start, end)) / 1000 / REPEATS)
     return statistics.median(rounds)
 
 

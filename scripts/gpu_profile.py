@@ -51,8 +51,9 @@ def print_profile(backend: Backend, work: ModelWork, clip: Path, batch: int) -> 
     for name, durations in sorted(spent_us.items()):
         print(f"{name}: {statistics.median(durations):.1f} us, {len(durations)} launches")
     _profiled(f"100 batches of {batch}", run_batches)
-    for stage in (*stages, decoder):
+    for stage in stages:
         stage.close()
+    decoder.close()
     source.close()
 
 

@@ -150,7 +150,8 @@ def train(images: Tensor, masks: Tensor, options: argparse.Namespace) -> PersonN
             print(f"step {step}  {share:4.0%}  loss {loss.item():.4f}", flush=True)
         step += 1
     print(f"{step} steps of {options.batch} pictures", flush=True)
-    return average.module.cpu().eval().to(memory_format=torch.contiguous_format)
+    trained: PersonNet = average.module.cpu().eval().to(memory_format=torch.contiguous_format)
+    return trained
 
 
 def draw_validation(seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
