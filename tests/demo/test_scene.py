@@ -9,6 +9,7 @@ import pytest
 
 from vrseg.demo.scene import Scene
 from vrseg.demo.skeleton import JOINTS
+from vrseg.demo.tube import COARSE_LINES
 
 SMALL = Scene(seed=3, width=320, height=180)
 
@@ -79,6 +80,18 @@ def test_joints_are_on_their_figure_or_marked_hidden() -> None:
             shown += bool(visible)
             hidden += inside and not visible
     assert shown > 5 * hidden > 0, "people are mostly seen, and sometimes behind something"
+
+
+def test_small_pictures_of_coarser_facets_show_the_same() -> None:
+    coarse = Scene(seed=2, width=320, height=COARSE_LINES)
+    fine = Scene(seed=2, width=640, height=2 * COARSE_LINES)
+    for index in (10, 150, 300):
+        small, large = coarse.render(index), fine.render(index)
+        halved = large.image_hwc.reshape(COARSE_LINES, 2, 320, 2, 3).mean((1, 3))
+        assert np.abs(small.image_hwc - halved).mean() < 14
+        shrunk = large.mask.reshape(COARSE_LINES, 2, 320, 2).mean((1, 3)) >= 0.5
+        assert (shrunk & (small.mask == 1)).sum() > 0.93 * (shrunk | (small.mask == 1)).sum()
+        assert np.array_equal(small.figure_ids, large.figure_ids)
 
 
 def test_figures_keep_their_numbers_and_keep_moving() -> None:

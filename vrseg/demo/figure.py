@@ -11,12 +11,12 @@ import numpy as np
 from vrseg.demo.face import FACE_RGB, HEAD_RINGS, face_quads, head_colours, head_rings
 from vrseg.demo.mesh import cross
 from vrseg.demo.skeleton import UP, Build, Pose, pose
-from vrseg.demo.tube import SkinBuilder, round_section, tube_vertices
+from vrseg.demo.tube import FINE, SkinBuilder, round_section, tube_vertices
 from vrseg.demo.wardrobe import Outfit, cloth
 
 if TYPE_CHECKING:
     from vrseg.demo.mesh import Skin
-    from vrseg.demo.tube import Rings
+    from vrseg.demo.tube import Detail, Rings
     from vrseg.demo.walk import Footing, Walk
     from vrseg.frame import F32
 
@@ -64,6 +64,7 @@ class Figure:
     build: Build
     outfit: Outfit
     walk: Walk
+    detail: Detail = FINE
 
     def pose(self, footing: Footing, time_s: float) -> Pose:
         """Pose the bones."""
@@ -73,7 +74,7 @@ class Figure:
     def skin(self) -> Skin:
         """The facets and their colours, in the order of `vertices`."""
         rng = np.random.default_rng(self.number)
-        wear, builder = self.outfit, SkinBuilder()
+        wear, builder = self.outfit, SkinBuilder(self.detail)
         builder.tube(head_colours(wear))
         trunk = cloth(wear.top_pattern, wear.top, wear.top_accent, len(_TRUNK_UP) - 1, rng)
         trunk[:4] = cloth(wear.bottom_pattern, wear.bottom, wear.bottom_accent, 4, rng)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from vrseg.demo.tube import SIDES, SkinBuilder, round_section, square_section, tube_vertices
+from vrseg.demo.tube import FINE, SIDES, SkinBuilder, round_section, square_section, tube_vertices
 
 if TYPE_CHECKING:
     from vrseg.demo.mesh import Skin
+    from vrseg.demo.tube import Detail
     from vrseg.frame import F32
 
 Kind = Literal["crate", "post", "plant", "ball", "lamp", "cone"]
@@ -49,6 +50,7 @@ class Prop:
     """How far to each side it moves; 0 stands still."""
     period_s: float
     size: float
+    detail: Detail = FINE
 
     def x_at(self, time_s: float) -> float:
         """Give where it is across the room."""
@@ -58,7 +60,9 @@ class Prop:
     def skin(self) -> Skin:
         """The facets and their colours."""
         rng = np.random.default_rng(self.seed)
-        builder = SkinBuilder()
+        builder = SkinBuilder(
+            FINE if self.kind == "crate" else self.detail
+        )  # facets that span more would miss its corners
         builder.tube(_paint(self.kind, len(_PROFILES[self.kind]) - 1, rng))
         if self.kind != "plant":
             return builder.build()

@@ -18,6 +18,7 @@ from vrseg.demo.mesh import Coverage, Light, draw
 from vrseg.demo.noise import sensor_sheets
 from vrseg.demo.prop import KINDS, Prop
 from vrseg.demo.skeleton import JOINTS
+from vrseg.demo.tube import detail_of_figures, detail_of_props
 from vrseg.demo.walk import closest_m, plan_walk
 from vrseg.demo.wardrobe import choose_build, choose_outfit
 
@@ -110,7 +111,8 @@ class Scene:
         people: list[Figure] = []
         for number in range(1, self.figures + 1):
             walk = self._free_walk(rng, [person.walk for person in people])
-            people.append(Figure(number, choose_build(rng), choose_outfit(rng), walk))
+            build, outfit = choose_build(rng), choose_outfit(rng)
+            people.append(Figure(number, build, outfit, walk, detail_of_figures(self.height)))
         return tuple(people)
 
     def _free_walk(self, rng: np.random.Generator, others: list[Walk]) -> Walk:
@@ -147,6 +149,7 @@ class Scene:
                     drift_m=float(rng.uniform(0.4, 1.6)) if moves else 0.0,
                     period_s=float(rng.uniform(11, 26)),
                     size=float(rng.uniform(0.75, 1.15)),
+                    detail=detail_of_props(self.height),
                 )
             )
         return tuple(props)

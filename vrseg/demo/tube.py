@@ -39,10 +39,35 @@ def square_section() -> F32:
     return square
 
 
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """How much one facet spans."""
+
+    sides: int = 1
+    """Of the `SIDES` around a tube; a divisor."""
+    rings: int = 1
+
+
+FINE = Detail()
+COARSE_LINES = 180
+"""A picture of so many lines or fewer shows a limb on a handful of pixels."""
+
+
+def detail_of_figures(lines: int) -> Detail:
+    """Choose how people are drawn in a picture of so many lines."""
+    return Detail(sides=2, rings=2) if lines <= COARSE_LINES else FINE
+
+
+def detail_of_props(lines: int) -> Detail:
+    """Choose how things are drawn: their rings are few, and where their outline breaks."""
+    return Detail(sides=2) if lines <= COARSE_LINES else FINE
+
+
 @dataclass
 class SkinBuilder:
     """Collects the facets of a body part by part; the parts' vertices follow in the same order."""
 
+    detail: Detail = FINE
     _quads: list[I64] = field(default_factory=list)
     _inner: list[I64] = field(default_factory=list)
     _albedo: list[F32] = field(default_factory=list)
@@ -56,22 +81,20 @@ class SkinBuilder:
         `bias_m` is one number, or (n - 1,): see `Skin`.
         """
         steps = len(colours)
-        ring = self._rings + np.arange(steps)[:, None]
-        side = np.arange(SIDES)[None, :]
-        after = (side + 1) % SIDES
-        quads = np.stack(
-            [ring * SIDES + side, ring * SIDES + after, (ring + 1) * SIDES + after, (ring + 1) * SIDES + side], -1
-        )
+        low = np.arange(0, steps, self.detail.rings)
+        high = np.append(low[1:], steps)
+        sides = np.arange(0, SIDES, self.detail.sides)
+        below, above = ((self._rings + ring)[:, None] * SIDES for ring in (low, high))
+        one, other = sides[None, :], (sides[None, :] + self.detail.sides) % SIDES
+        quads = np.stack([below + one, below + other, above + other, above + one], -1)
         self._quads.append(quads.reshape(-1, 4))
         one = np.arange(0, SIDES // 2, SIDES // 6)[None, :]
         other = one + SIDES // 2
-        cuts = np.stack(
-            [ring * SIDES + one, ring * SIDES + other, (ring + 1) * SIDES + other, (ring + 1) * SIDES + one], -1
-        )
+        cuts = np.stack([below + one, below + other, above + other, above + one], -1)
         self._slices.append(cuts.reshape(-1, 4))
-        self._inner.append(np.repeat(ring[:, 0], SIDES))
-        self._albedo.append(np.asarray(colours, np.float32).reshape(-1, 3))
-        self._bias.append(np.repeat(np.broadcast_to(bias_m, steps), SIDES))
+        self._inner.append(np.repeat(self._rings + low, len(sides)))
+        self._albedo.append(np.asarray(colours, np.float32)[np.ix_(low, sides)].reshape(-1, 3))
+        self._bias.append(np.repeat(np.broadcast_to(bias_m, steps)[low], len(sides)))
         self._rings += steps + 1
 
     def build(self, decals: F32 | None = None, *, decal_ring: int = 0, decal_bias_m: float = 0.0) -> Skin:
