@@ -99,7 +99,7 @@ class Trial:
 
 
 def test_a_live_stream_stays_young_drops_with_a_reason_and_does_not_grow(tmp_path: Path) -> None:
-    trial = Trial({"slow": ("synthetic:160x90@30?figures=1", 0.5)}, tmp_path)
+    trial = Trial({"slow": ("synthetic:320x180@30", 0.5)}, tmp_path)
 
     async def main() -> list[int]:
         running = asyncio.ensure_future(trial.run(10))
@@ -121,7 +121,7 @@ def test_a_live_stream_stays_young_drops_with_a_reason_and_does_not_grow(tmp_pat
 
 
 def test_the_stream_beside_it_is_not_slowed(tmp_path: Path) -> None:
-    scene = "synthetic:160x90@10?figures=1"  # little to draw: what holds up the quick one would be the slow sink
+    scene = "synthetic:320x180@20"
     alone = Trial({"quick": (scene, 0.0)}, tmp_path)
     asyncio.run(alone.run(5))
     both = Trial({"quick": (scene, 0.0), "slow": (scene, 0.5)}, tmp_path)

@@ -54,7 +54,7 @@ def test_a_receiver_goes_away_and_returns_and_nothing_else_notices(
     receiver = ffmpeg("-listen", "1", "-i", uri, "-f", "null", "-")
     wait_until_listening(port)
     recording = {"uri": str(tmp_path / "door.mkv"), "gop": "500ms"}
-    daemon = start_daemon(config("synthetic:320x240@30", [{"uri": uri, "gop": "500ms"}, recording]))
+    daemon = start_daemon(config("synthetic:320x240@30?figures=1", [{"uri": uri, "gop": "500ms"}, recording]))
     daemon.wait_for(lambda: output(daemon, 0)["state"] == "up", 15, "the push is up")
     receiver.kill()
     daemon.wait_for(lambda: output(daemon, 0)["state"] == "reconnecting", 5, "the loss is noticed")
@@ -95,7 +95,7 @@ def test_a_full_disk_pauses_recording_and_hls_and_the_stream_goes_on(start_daemo
         {"uri": str(tmp_path / "hls" / "index.m3u8"), "min_free": min_free, "gop": "500ms", "segment": "500ms"},
         {"uri": str(tmp_path / "door.mkv"), "min_free": 0, "gop": "500ms"},
     ]
-    daemon = start_daemon(config("synthetic:320x240@30", outputs))
+    daemon = start_daemon(config("synthetic:320x240@30?figures=1", outputs))
     daemon.wait_for(lambda: all(output(daemon, one)["state"] == "up" for one in range(3)), 15, "all are up")
     daemon.wait_for((tmp_path / "hls" / "index.m3u8").exists, 10, "the playlist is there")
     ballast = tmp_path / "ballast"

@@ -35,7 +35,7 @@ RATE_HZ = 100
 """Of the healthy stream."""
 PERIOD_S = float(ceil(RECENT_ITEMS / RATE_HZ))
 """So long that the daemon's own quantiles, which are of the last frames, know of no frame from before."""
-HEALTHY = f"synthetic:64x48@{RATE_HZ}"
+HEALTHY = f"synthetic:64x48@{RATE_HZ}?figures=0"
 SOURCE = {"stall_timeout": "2s", "open_timeout": "2s", "reconnect": {"initial": "200ms", "max": "1s", "jitter": 0}}
 
 
@@ -51,7 +51,7 @@ class Misery:
         self._resized, self._jumping = self._camera(stack), self._camera(stack)
         self._folder = folder
         nowhere = unused_port()
-        synthetic = {"uri": "synthetic:64x48@5"}
+        synthetic = {"uri": "synthetic:64x48@5?figures=0"}
         self.streams: dict[str, Any] = {
             "dies": {"source": SOURCE | {"uri": self._dying.url}},
             "silent": {"source": SOURCE | {"uri": self._silent.url}},

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from plugins.daemon import Daemon
 
 DISK_MB = 4
-SOURCE = {"uri": "synthetic:160x120@10"}
+SOURCE = {"uri": "synthetic:160x120@10?figures=1"}
 EVERYWHERE = {"points": [[0, 0], [1, 0], [1, 1], [0, 1]], "debounce": "200ms", "cover": 0.005}
 LONGEST_HOLE_S = 1.0
 """In what other outputs of the same stream recorded: one encoder feeds them, and none may hold it up."""
@@ -98,11 +98,11 @@ def daemon(site: Site) -> Iterator[Daemon]:
         "full": {"source": SOURCE, "outputs": recorded("full", full)},
         "moved": {"source": SOURCE, "outputs": recorded("moved", moved)},
         "pushed": {
-            "source": {"uri": "synthetic:320x240@15"},
+            "source": {"uri": "synthetic:320x240@15?figures=1"},
             "outputs": recorded("pushed", {"uri": site.proxy.url, "quality": 0}),
         },
         "watched": {
-            "source": {"uri": "synthetic:320x240@10"},
+            "source": {"uri": "synthetic:320x240@10?figures=1"},
             "outputs": recorded("watched", {"uri": str(site.folder / "hls" / "index.m3u8"), "min_free": 0}),
         },
         "told": {
@@ -239,7 +239,7 @@ def test_receivers_and_viewers_who_read_next_to_nothing_hold_up_nobody(
     viewers = [Dribbler(daemon, path) for path in paths for _ in range(3)]
     for viewer in viewers:
         request.addfinalizer(viewer.close)
-    daemon.wait_for(lambda: lost() > before, 60, "what the receiver does not take is dropped and counted")
+    daemon.wait_for(lambda: lost() > before, 30, "what the receiver does not take is dropped and counted")
     wait_for_more(daemon, "pushed")
     wait_for_more(daemon, "watched")
     assert daemon.get("/live/watched/index.m3u8")[0] == 200, "others are served"

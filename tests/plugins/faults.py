@@ -34,7 +34,7 @@ _WORST_PACKETS = 0.2
 def healthy_stream(folder: Path, rate: int = HEALTHY_RATE) -> dict[str, Any]:
     """A stream that nothing happens to; `assert_undisturbed` reads what it wrote."""
     return {
-        "source": {"uri": f"synthetic:64x48@{rate}"},
+        "source": {"uri": f"synthetic:64x48@{rate}?figures=0"},
         "model": "person",
         "results": [{"uri": str(folder / "healthy.jsonl")}],
     }

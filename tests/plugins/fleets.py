@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def camera(rate: int = 30, **section: Any) -> dict[str, Any]:
-    return {"source": {"uri": f"synthetic:64x48@{rate}"}, **section}
+    return {"source": {"uri": f"synthetic:64x48@{rate}?figures=0"}, **section}
 
 
 def plan_of(**streams: dict[str, Any]) -> Plan:

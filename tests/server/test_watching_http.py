@@ -29,7 +29,7 @@ CONFIG: dict[str, Any] = {
     "models": {"person": {"path": "demo"}},
     "streams": {
         "door": {
-            "source": {"uri": "synthetic:320x180@15"},
+            "source": {"uri": "synthetic:320x180@15?figures=1"},
             "queue": {"max_age": "10s"},  # a busy machine drops nothing: that is not what is tested here
             "model": "person",
             "outputs": [{"uri": "door.mkv", "preset": "ultrafast"}],
