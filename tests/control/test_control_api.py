@@ -169,6 +169,8 @@ def test_a_page_elsewhere_can_change_nothing(daemon: Daemon) -> None:
         (f"{json_type}Origin: null\r\n", "403"),
         (f"{json_type}Origin: http://[\r\n", "403"),
         (f"{json_type}Sec-Fetch-Site: cross-site\r\n", "403"),
+        (f"{json_type}Origin: https://evil.example\r\nX-Forwarded-Host: cameras.example\r\n", "403"),
+        (f"{json_type}Origin: https://cameras.example\r\nX-Forwarded-Host: cameras.example\r\n", "202"),
         (f"{json_type}Origin: http://127.0.0.1:{port}\r\nSec-Fetch-Site: same-origin\r\n", "202"),
     ):
         assert send(daemon, f"{head}{lines}\r\n".encode()).split()[1] == status, lines

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import urllib.request
 from contextlib import contextmanager
 from importlib import resources
@@ -12,7 +10,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plugins.browser import Browser
 from plugins.daemon import daemons_in
 from plugins.media_servers import unused_port
 from selenium.webdriver.common.keys import Keys
@@ -21,14 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from plugins.browser import Browser
     from plugins.daemon import Daemon
 
 pytestmark = pytest.mark.alone
-
-if not (shutil.which("chromium") and shutil.which("chromedriver")):
-    if os.environ.get("CI") == "true":
-        pytest.fail("no chromium and chromedriver, but this run may not do without", pytrace=False)
-    pytest.skip("no chromium and chromedriver", allow_module_level=True)
 
 CONFIG: dict[str, Any] = {
     "models": {"person": {"path": "demo"}},
@@ -53,13 +46,6 @@ def running(folder: Path, config: dict[str, Any], **server: Any) -> Iterator[Dae
     section = {"listen": "127.0.0.1:0", "allow": ["synthetic:*"]} | server
     with daemons_in(folder) as start:
         yield start({"server": section} | config)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    one = Browser()
-    yield one
-    one.quit()
 
 
 @pytest.fixture(scope="module")

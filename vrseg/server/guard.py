@@ -119,9 +119,13 @@ async def _same_site(request: web.Request, handler: Handler) -> web.StreamRespon
     """
     if request.method in _READING:
         return await handler(request)
-    if _is_foreign(request.headers.get("Origin"), request.headers.get("Host", "")) or request.headers.get(
-        "Sec-Fetch-Site", "none"
-    ) not in ("none", "same-origin"):
+    # A proxy asks in its own name, and tells under which it was asked. A page elsewhere cannot: no browser lets it send
+    # such a header without asking here first, and that is refused.
+    own = (request.headers.get("Host", ""), request.headers.get("X-Forwarded-Host", ""))
+    if _is_foreign(request.headers.get("Origin"), own) or request.headers.get("Sec-Fetch-Site", "none") not in (
+        "none",
+        "same-origin",
+    ):
         raise web.HTTPForbidden(text="a page of another site may not change anything here")
     simple = not ("Authorization" in request.headers or "X-Requested-With" in request.headers)
     if request.method == "POST" and simple and request.content_type != "application/json":
@@ -131,9 +135,9 @@ async def _same_site(request: web.Request, handler: Handler) -> web.StreamRespon
     return await handler(request)
 
 
-def _is_foreign(origin: str | None, host: str) -> bool:
+def _is_foreign(origin: str | None, own: tuple[str, ...]) -> bool:
     try:
-        return origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+        return origin is not None and urlsplit(origin).netloc.lower() not in {host.lower() for host in own if host}
     except ValueError:
         return True
 

@@ -24,6 +24,10 @@ PATIENCE_S = 5.0
 SEND_TIMEOUT_S = 10.0
 """A viewer who takes nothing for so long is gone."""
 _BOUNDARY = "vrseg-picture"
+_MOVING_HEADERS = {
+    "Content-Type": f"multipart/x-mixed-replace; boundary={_BOUNDARY}",
+    "X-Accel-Buffering": "no",  # nginx would hold pictures back until they fill its buffers
+}
 
 _PARAMETERS = (
     Parameter(name="stream", where="path", schema={"type": "string"}, description="A stream's name."),
@@ -118,7 +122,7 @@ async def _one(feed: Feed, door: _Door) -> Picture:
 
 async def _moving(request: web.Request, feed: Feed, door: _Door, is_shown: Callable[[], bool]) -> web.StreamResponse:
     with door.entered(), feed.watched():
-        response = web.StreamResponse(headers={"Content-Type": f"multipart/x-mixed-replace; boundary={_BOUNDARY}"})
+        response = web.StreamResponse(headers=_MOVING_HEADERS)
         await response.prepare(request)
         number = 0
         # Nobody tells a handler that waits that its viewer has gone.

@@ -106,7 +106,7 @@ function tell(text) {
 async function ask() {
   if (byId("token-dialog").open) return;
   try {
-    status = await (await request("/api/v1/status", { signal: AbortSignal.timeout(5000) })).json();
+    status = await (await request("api/v1/status", { signal: AbortSignal.timeout(5000) })).json();
     if (lostAt) {
       lostAt = 0;
       document.body.classList.remove("lost");
@@ -140,7 +140,7 @@ function prepareDialogs() {
 async function openAddition() {
   say(byId("add-problem"), "");
   try {
-    models = Object.keys((await (await request("/api/v1/config")).json()).models ?? {});
+    models = Object.keys((await (await request("api/v1/config")).json()).models ?? {});
   } catch {
     models = []; // the form says on submit what is wrong
   }
@@ -160,7 +160,7 @@ async function add(event) {
     return byId(missing).focus();
   }
   try {
-    await request("/api/v1/streams", { method: "POST", body: { id, stream } });
+    await request("api/v1/streams", { method: "POST", body: { id, stream } });
   } catch (error) {
     return say(byId("add-problem"), error.message);
   }
@@ -191,7 +191,7 @@ async function takeToken(event) {
   event.preventDefault();
   useToken(byId("token").value.trim());
   try {
-    await request("/api/v1/status");
+    await request("api/v1/status");
   } catch (error) {
     if (error.status === 401) return say(byId("token-problem"), "That is not the token.");
   }

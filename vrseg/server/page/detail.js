@@ -109,7 +109,7 @@ export class Detail {
             say(output.caption, `as encoded \u00b7 ${delay.toFixed(1)} s behind`);
           };
           this.#askResults(results.signal);
-          await play(output.video, `/live/${encodeURIComponent(this.name)}/`, { isLive, signal, onDelay: told });
+          await play(output.video, `live/${encodeURIComponent(this.name)}/`, { isLive, signal, onDelay: told });
         } catch {
           output.missing = true;
           await pause(1000, signal);
@@ -132,7 +132,7 @@ export class Detail {
 
   async #encodesH264() {
     try {
-      const config = await (await request("/api/v1/config")).json();
+      const config = await (await request("api/v1/config")).json();
       return config.streams[this.name].outputs.some((one) => one.codec === "h264");
     } catch {
       return false;

@@ -20,13 +20,13 @@ export function onTokenWanted(listener) {
   events.addEventListener("token", listener);
 }
 
-/** Fetch a path of this server; throws Refused for any status but success, TypeError when nobody answers. */
+/** Fetch a path of this server, from where the page is: a proxy may have put it anywhere. Throws Refused for any status but success, TypeError when nobody answers. */
 export async function request(path, { method = "GET", body, signal } = {}) {
   const headers = new Headers();
   const token = sessionStorage.getItem(KEY);
   if (token) headers.set("Authorization", `Bearer ${token}`);
   if (method !== "GET") headers.set("Content-Type", "application/json");
-  const answer = await fetch(path, {
+  const answer = await fetch(new URL(path, document.baseURI), {
     method, headers, signal, cache: "no-store", body: body === undefined ? undefined : JSON.stringify(body),
   });
   if (answer.ok) return answer;
@@ -45,9 +45,9 @@ function reasonIn(text, status) {
   }
 }
 
-export const streamPath = (name, ending = "") => `/api/v1/streams/${encodeURIComponent(name)}${ending}`;
+export const streamPath = (name, ending = "") => `api/v1/streams/${encodeURIComponent(name)}${ending}`;
 export const previewPath = (name, ending, side) =>
-  `/preview/${encodeURIComponent(name)}${ending}${side ? `?side=${side}` : ""}`;
+  `preview/${encodeURIComponent(name)}${ending}${side ? `?side=${side}` : ""}`;
 
 export const pause = (ms, signal) =>
   new Promise((resolve) => {
