@@ -173,6 +173,7 @@ def test_a_page_elsewhere_can_change_nothing(daemon: Daemon) -> None:
         (f"{json_type}Origin: https://cameras.example\r\nX-Forwarded-Host: cameras.example\r\n", "202"),
         (f"{json_type}Origin: http://127.0.0.1:{port}\r\nSec-Fetch-Site: same-origin\r\n", "202"),
     ):
+        daemon.wait_for(lambda: daemon.stream("host")["state"] == "running", 10, "no restart is under way")
         assert send(daemon, f"{head}{lines}\r\n".encode()).split()[1] == status, lines
     # With a name of its own that stands for 127.0.0.1, it cannot even read.
     for host, status in (("evil.example", "421"), ("localhost:1", "200"), ("[::1]:9", "200"), ("127.0.0.1", "200")):

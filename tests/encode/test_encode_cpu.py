@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Never, cast
 
 import av
 import numpy as np
@@ -87,6 +88,21 @@ def test_no_thread_goes_before_those_of_other_programs(codec: str) -> None:
     encoder.flush()
     encoder.close()
     assert not policies & {os.SCHED_FIFO, os.SCHED_RR}
+
+
+@pytest.mark.parametrize("question", ["Path.iterdir", "os.sched_getscheduler"])
+def test_an_encoder_works_where_nothing_can_be_learned_of_threads(
+    monkeypatch: pytest.MonkeyPatch, question: str
+) -> None:
+    def refuse(*_: object) -> Never:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    encoder = PyavEncoder(EncodeSettings(live=True))
+    encoder.open()
+    monkeypatch.setattr(f"vrseg.encode.scheduling.{question}", refuse)
+    assert [len(list(encoder.process(frame))) for frame in frames_at(every(2))] == [1, 1]
+    monkeypatch.undo()
+    encoder.close()
 
 
 def test_a_shared_picture_is_not_written_to() -> None:

@@ -249,6 +249,27 @@ def test_outputs_keep_house_while_there_is_no_camera(monkeypatch: pytest.MonkeyP
     assert recording.houses_kept >= 8
 
 
+class LeisurelySink(AwaySink):
+    """Takes its time with its house, and with its end."""
+
+    def keep_house(self) -> None:
+        time.sleep(0.08)
+
+    def flush(self) -> Iterable[Never]:
+        time.sleep(0.5)
+        return super().flush()
+
+
+def test_a_house_that_is_being_kept_at_the_end_hurries_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vrseg.pipeline.outputs.HOUSEKEEPING_EVERY_S", 0.01)
+    monkeypatch.setattr("vrseg.pipeline.outputs.PATIENCE_S", 0.1)
+    stage = Stage(camera(30))
+    first, second = LeisurelySink("0", range(0)), LeisurelySink("1", range(0))
+    stage.stages = replace(stage.stages, outputs=(OutputStages(encode=ToyEncoder(), sinks=(first, second)),))
+    stage.run()
+    assert (first.flushed, second.flushed) == (1, 1)
+
+
 class TestPresence:
     def test_it_is_away_after_a_second_or_some_of_its_own_intervals(self) -> None:
         clock = Clock()

@@ -42,9 +42,8 @@ def test_a_cancelled_caller_leaves_a_thread_that_hangs_to_itself() -> None:
                 with pytest.raises(asyncio.CancelledError):
                     await calling
             began_s = time.monotonic()
-            with pytest.raises(asyncio.CancelledError):
-                await worker.call(closed.set)
-            assert time.monotonic() - began_s < 0.1, "the patience is for all that comes after"
+            await worker.end(closed.set)
+            assert time.monotonic() - began_s < 0.1, "nobody waits again"
         assert not closed.is_set()
         gate.set()
         assert closed.wait(5), "should it come back, it does what was left to do"
@@ -56,9 +55,14 @@ def test_who_is_not_cancelled_waits_for_as_long_as_it_takes() -> None:
     async def main() -> None:
         async with Worker("w", patience_s=0.05) as worker:
             await worker.call(time.sleep, 0.3)
-            worker.hurry()
-            assert await worker.call(lambda: 7) == 7
+            calling = asyncio.create_task(worker.call(time.sleep, 0.02))
+            await asyncio.sleep(0)
+            calling.cancel()
+            await worker.call(time.sleep, 0.3)
+            assert calling.cancelled(), "another's end is not everybody's"
             with pytest.raises(ZeroDivisionError):
                 await worker.call(lambda: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                await worker.end(lambda: 1 / 0)  # type: ignore[arg-type]
 
     asyncio.run(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import urllib.request
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -47,7 +48,9 @@ def proxy(daemon: Daemon, tmp_path: Path) -> Iterator[ReverseProxy]:
     one.close()
 
 
-def test_the_page_shows_and_changes_streams_from_any_path(browser: Browser, daemon: Daemon, proxy: ReverseProxy) -> None:
+def test_the_page_shows_and_changes_streams_from_any_path(
+    browser: Browser, daemon: Daemon, proxy: ReverseProxy
+) -> None:
     browser.complaints()
     browser.driver.get(proxy.address)
     picture = '[data-stream="door"] img'
@@ -61,19 +64,24 @@ def test_the_page_shows_and_changes_streams_from_any_path(browser: Browser, daem
     browser.click("#add-form .primary")
     daemon.wait_for(lambda: {one["name"] for one in daemon.status()["streams"]} == {"door", "yard"}, 10, "it is added")
     browser.driver.get(f"{proxy.address}#stream=door")
-    video = "document.querySelector('#detail video')"
+    video = "document.querySelectorAll('video')[1]"
     browser.wait_for(lambda: browser.js(f"{video}?.checkVisibility() && {video}.currentTime > 1"), 30, "it plays")
     browser.driver.get("about:blank")
     assert browser.complaints() == []
     assert daemon.ask("DELETE", "/api/v1/streams/yard?timeout=5s")[0] == 202
 
 
+def test_a_proxy_is_asked_to_keep_no_pictures(daemon: Daemon) -> None:
+    with urllib.request.urlopen(f"{daemon.address}preview/door.mjpg", timeout=10) as answer:  # noqa: S310 -- http
+        assert answer.headers["X-Accel-Buffering"] == "no"
+
+
 def test_moving_pictures_come_one_by_one(proxy: ReverseProxy) -> None:
-    arrivals_s = []
+    arrivals_s: list[float] = []
     with urllib.request.urlopen(f"{proxy.address}preview/door.mjpg", timeout=10) as answer:  # noqa: S310 -- http
         while len(arrivals_s) < 12:
             if answer.readline().startswith(b"--"):
                 arrivals_s.append(time.monotonic())
-    gaps_s = [after - before for before, after in zip(arrivals_s, arrivals_s[1:], strict=False)]
+    gaps_s = [after - before for before, after in pairwise(arrivals_s)]
     assert sorted(gaps_s)[len(gaps_s) // 2] > 0.05, "ten a second, and not several at once"
     assert max(gaps_s) < 1.0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import sys
 import threading
 import time
@@ -124,6 +125,27 @@ def test_a_delivery_that_breaks_is_told_and_begins_again() -> None:
     assert delivery.got == [0, 1, 2]
     assert outlet.delivered == 1
     assert [entry["event"] for entry in logs] == ["results are not delivered"] * 2
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_where_no_loop_can_be_made_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    new_loop, failures = asyncio.events.new_event_loop, [OSError(errno.EMFILE, "Too many open files")]
+
+    def make() -> asyncio.AbstractEventLoop:
+        if failures:
+            raise failures.pop()
+        return new_loop()
+
+    delivery = Fragile(breaks=0)
+    monkeypatch.setattr("asyncio.events.new_event_loop", make)
+    with capture_logs() as logs:
+        outlet = Outlet(delivery, structlog.stdlib.get_logger(), name="hook", kind="webhook")
+        outlet.start()
+        outlet.put(numbered(0))
+        wait_for(lambda: outlet.delivered)
+        outlet.close()
+        assert outlet.join(5.0)
+    assert [entry["event"] for entry in logs] == ["results are not delivered"]
 
 
 @pytest.mark.usefixtures("_impatient")

@@ -182,6 +182,19 @@ def test_no_file_grows_older_because_a_clock_is_set(tmp_path: Path, jump_s: floa
 
 
 @pytest.mark.parametrize("jump_s", [10 * DAY_S, -10 * DAY_S])
+def test_what_is_old_goes_also_after_a_jump_that_the_index_has_no_room_for(tmp_path: Path, jump_s: float) -> None:
+    clocks = Clocks()
+    keeper = retention(tmp_path, clocks)
+    record(tmp_path, keeper, "20240101/cam-100000.mp4")
+    clocks.go_on(SETTLING_S)
+    next(tmp_path.glob(".*.written")).with_suffix(".written.new").mkdir()
+    clocks.wall_s += jump_s
+    clocks.go_on(2 * DAY_S)
+    keeper.delete_due()
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("jump_s", [10 * DAY_S, -10 * DAY_S])
 @pytest.mark.parametrize("reloaded", [True, False])
 def test_no_file_grows_older_when_a_clock_is_set_while_the_index_cannot_be_written(
     tmp_path: Path, jump_s: float, *, reloaded: bool

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -201,6 +203,15 @@ def test_a_file_that_is_no_spool_is_refused(tmp_path: Path) -> None:
     path.write_text("this is not a database, but it is long enough to be looked at" * 20)
     with pytest.raises(Exception, match="not a database"):
         opened(path)
+
+
+def test_a_file_system_whose_numbers_change_is_refused_and_not_tried_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = itertools.count()
+    monkeypatch.setattr("vrseg.sink.spool._inode_of", lambda _path: next(numbers))
+    with pytest.raises(sqlite3.OperationalError, match="changes while it is opened"):
+        opened(tmp_path / "door.sqlite")
 
 
 def test_a_disk_that_fails_loses_no_delivery_its_life_and_is_told_once(tmp_path: Path) -> None:
