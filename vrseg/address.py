@@ -39,8 +39,9 @@ _STREAM_KEY = re.compile(r"(?i)(\brtmps?://[^/\s]*/[^/\s]+/)[^\s\"']*[^\s\"':;,.
 
 
 # What is hidden beside that, and what is shown instead. Of the process, as its environment is: texts with a secret in
-# them come from libraries and other threads too, and all of them pass `redact` before anybody sees them.
+# them come from libraries and other threads too. Looked up only where a text leaves the process, by `presentable`.
 _hidden: dict[str, str] = {}
+_any_hidden = re.compile(r"(?!)")
 
 
 def scheme_of(uri: str) -> Scheme | None:
@@ -66,17 +67,20 @@ def is_playlist(uri: str) -> bool:
 
 
 def hide(shown: Mapping[str, str]) -> None:
-    """From now on, let `redact` show other texts instead of these."""
+    """From now on, let `presentable` show other texts instead of these."""
+    global _any_hidden  # noqa: PLW0603 -- of the process, see above
     _hidden.update(shown)
+    if _hidden:
+        _any_hidden = re.compile("|".join(map(re.escape, sorted(_hidden, key=len, reverse=True))))
+
+
+def presentable(text: str) -> str:
+    """Make what may leave the process: `redact`ed, and without what `hide` was told of."""
+    return redact(_any_hidden.sub(lambda found: _hidden[found[0]], text))
 
 
 def redact(text: str) -> str:
-    """Hide user names, passwords, secret parameters and RTMP's stream keys of every address within `text`.
-
-    What `hide` was told of is hidden too.
-    """
-    for hidden, shown in sorted(_hidden.copy().items(), key=lambda item: len(item[0]), reverse=True):
-        text = text.replace(hidden, shown)
+    """Hide user names, passwords, secret parameters and RTMP's stream keys of every address within `text`."""
     return _STREAM_KEY.sub(r"\1***", _SECRET_PARAMETER.sub(r"\1=***", _CREDENTIALS.sub("***@", text)))
 
 

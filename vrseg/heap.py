@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
-
-from vrseg.pipeline.worker import Worker
 
 if TYPE_CHECKING:
     from typing import Never
@@ -41,12 +40,8 @@ def give_back() -> None:
 
 
 async def give_back_often(every_s: float = GIVE_BACK_EVERY_S) -> Never:
-    """Do so until cancelled, on a thread of its own: a heap of 100 MB takes some milliseconds.
-
-    Raises:
-        ExhaustedError: the system has no room for one more thread.
-    """
-    async with Worker("heap") as worker:
-        while True:
-            await asyncio.sleep(every_s)
-            await worker.call(give_back)
+    """Do so until cancelled, beside the event loop: a heap of 100 MB takes some milliseconds."""
+    while True:
+        await asyncio.sleep(every_s)
+        with suppress(RuntimeError):  # no room for a thread: another time
+            await asyncio.to_thread(give_back)

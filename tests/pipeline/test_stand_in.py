@@ -261,7 +261,7 @@ class LeisurelySink(AwaySink):
 
 
 def test_a_house_that_is_being_kept_at_the_end_hurries_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vrseg.pipeline.outputs.HOUSEKEEPING_EVERY_S", 0.01)
+    monkeypatch.setattr("vrseg.pipeline.outputs.HOUSEKEEPING_EVERY_S", 0.0)
     monkeypatch.setattr("vrseg.pipeline.outputs.PATIENCE_S", 0.1)
     stage = Stage(camera(30))
     first, second = LeisurelySink("0", range(0)), LeisurelySink("1", range(0))

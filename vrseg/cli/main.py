@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vrseg.address import presentable
 from vrseg.errors import VrsegError
 from vrseg.version import __version__
 
@@ -65,7 +66,7 @@ def main() -> int:
         make_app(asked or COMMANDS)()
     except VrsegError as error:
         for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
+            print(f"error: {presentable(line)}", file=sys.stderr)
         return error.exit_code
     except (MemoryError, BaseExceptionGroup) as error:
         if not is_want_of_memory(error):

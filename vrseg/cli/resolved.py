@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vrseg.address import local_path, redact, scheme_of
+from vrseg.address import local_path, presentable, scheme_of
 from vrseg.assembly import check_watched, encode_settings, is_live, queue_rule
 from vrseg.backend.choose import choose_backend
 from vrseg.config.quantity import format_duration
@@ -172,7 +172,7 @@ def _stream(name: str, stream: Stream, spec: ModelSpec | None, backend: Backend)
     rule = queue_rule(stream, live=live)
     return ResolvedStream(
         name=name,
-        source=redact(stream.source.uri),
+        source=presentable(stream.source.uri),
         kind=scheme_of(stream.source.uri) or "file",
         live=live,
         queue_size=rule.size,
@@ -184,7 +184,7 @@ def _stream(name: str, stream: Stream, spec: ModelSpec | None, backend: Backend)
             _output(output, f"streams.{name}.outputs.{index}", backend, live=live)
             for index, output in enumerate(stream.outputs)
         ),
-        results=tuple(redact(results.uri) for results in stream.results),
+        results=tuple(presentable(results.uri) for results in stream.results),
         watched=tuple(watch_notes(stream, spec.task)) if spec else (),
     )
 
@@ -200,7 +200,7 @@ def _output(output: Output, key: str, backend: Backend, *, live: bool) -> Resolv
     else:
         rate = "usual quality" if output.quality is None else f"quality {output.quality}"
     return ResolvedOutput(
-        uri=redact(output.uri),
+        uri=presentable(output.uri),
         codec=output.codec,
         encoder=encoder,
         rate=rate,
@@ -224,5 +224,5 @@ def _warnings(config: Config, specs: dict[str, ModelSpec]) -> list[str]:
             warnings += watch_warnings(name, stream, specs[stream.model].task)
         uri = stream.source.uri
         if scheme_of(uri) == "file" and not Path(local_path(uri)).exists():
-            warnings.append(f"stream {name}: {redact(uri)} is not there yet")
+            warnings.append(f"stream {name}: {presentable(uri)} is not there yet")
     return warnings

@@ -28,7 +28,7 @@ AnySection = TypeVar("AnySection", bound=Section)
 def load(path: Path, *, overrides: Sequence[str] = (), environment: Mapping[str, str] = os.environ) -> Config:
     """Read the configuration at `path`, with `KEY=VALUE` overrides put over it.
 
-    What variables stand for is hidden from then on wherever `address.redact` is asked.
+    What variables stand for is hidden from then on wherever `address.presentable` is asked.
 
     Raises:
         ConfigError: one problem for each mistake in the file, the overrides and the variables, in the file's order.

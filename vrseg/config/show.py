@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vrseg.address import redact
+from vrseg.address import presentable
 
 if TYPE_CHECKING:
     from vrseg.config.schema import Config
@@ -34,4 +34,4 @@ def _without_credentials(value: Any) -> Any:
         }
     if isinstance(value, list):
         return [_without_credentials(item) for item in value]
-    return redact(value) if isinstance(value, str) else value
+    return presentable(value) if isinstance(value, str) else value

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import quote
 
+from vrseg.address import redact
 from vrseg.config.document import Data, KeyPath, Problem
 
 Read: TypeAlias = Callable[[str], str | None]
@@ -85,7 +86,9 @@ class _Walk:
         used = [part.used for part in parts if part.used is not None]
         if used:
             self.secrets[path] = (result, *used)
-            self._hide(result, _filled(text, [part.shown for part in parts]))
+            shown = _filled(text, [part.shown for part in parts])
+            self._hide(result, shown)
+            self._hide(redact(result), redact(shown))  # as messages have it that were made for people to read
         return result
 
     def _part(self, match: re.Match[str], path: KeyPath) -> _Part:

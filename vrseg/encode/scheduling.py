@@ -23,15 +23,23 @@ def no_real_time() -> Iterator[None]:
     if sys.platform != "linux":
         yield
         return
-    policy, parameters, before = os.sched_getscheduler(0), os.sched_getparam(0), _threads()
+    try:
+        policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    except OSError:  # not allowed here: then nobody gets real time either
+        yield
+        return
+    before = _threads()
     try:
         yield
     finally:
         for thread in (_threads() - before) | {threading.get_native_id()}:
-            with suppress(ProcessLookupError):  # it has ended
+            with suppress(OSError):  # it has ended, or may not be changed
                 if os.sched_getscheduler(thread) in {os.SCHED_FIFO, os.SCHED_RR}:
                     os.sched_setscheduler(thread, policy, parameters)
 
 
 def _threads() -> set[int]:
-    return {int(task.name) for task in Path("/proc/self/task").iterdir()}
+    try:
+        return {int(task.name) for task in Path("/proc/self/task").iterdir()}
+    except OSError:  # no descriptor left, or no /proc: an encoder is worth more than its priority
+        return set()

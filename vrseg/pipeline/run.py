@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
 from contextlib import asynccontextmanager
@@ -105,15 +104,12 @@ async def opened_on(
     try:
         await worker.call(stage.open)
         yield
-    except asyncio.CancelledError:
-        worker.hurry()
-        raise
     except Exception as error:
         error.add_note(f"in stage {name} ({worker.name})")
         raise
     finally:
         try:
-            await worker.call(stage.close)
+            await worker.end(stage.close)
         finally:
             observer.worker_ended(name, inbox, outbox)
 

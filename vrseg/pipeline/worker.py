@@ -6,7 +6,6 @@ import asyncio
 import os
 import queue
 import threading
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
@@ -29,15 +28,15 @@ class Worker:
     Args:
         name: of the thread.
         niceness: how much lower its priority is.
-        patience_s: how long cancelled callers wait for it, all together; then they leave it to itself, with what it
-            holds. None: for ever.
+        patience_s: how long it is waited for once its work is wanted no more: by cancelled callers, and at the end.
+            Then nobody waits again, and it is left to itself with what it holds. None: for ever.
     """
 
     def __init__(self, name: str, *, niceness: int = 0, patience_s: float | None = None) -> None:
         self.name = name
         self._niceness = niceness
         self._patience_s = patience_s
-        self._deadline_s: float | None = None
+        self._given_up = False
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
 
@@ -61,32 +60,29 @@ class Worker:
         self._jobs.put(None)
 
     async def call(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run `work` on the thread. A cancelled caller still waits: the thread may hold frames and buffers.
-
-        Raises:
-            asyncio.CancelledError: the patience with the thread has run out; it does `work` when it comes back.
-        """
+        """Run `work` on the thread. A cancelled caller waits while the patience lasts: the thread may hold frames."""
         job = self.submit(work, *args, **kwargs)
         try:
-            if self._deadline_s is None:
-                return await job
+            return await job
         except asyncio.CancelledError:
-            self.hurry()
             await self._in_time(self.submit(_nothing))  # jobs end in order: after this one, `work` is done
             raise
-        if not await self._in_time(job):
-            raise asyncio.CancelledError
-        return job.result()
 
-    def hurry(self) -> None:
-        """Say that who calls was cancelled: from now on the patience with the thread runs out."""
-        if self._deadline_s is None and self._patience_s is not None:
-            self._deadline_s = time.monotonic() + self._patience_s
+    async def end(self, work: Callable[[], None]) -> None:
+        """Run the last `work`. A thread that does not come to it in time does it when it can; nobody waits for that."""
+        job = self.submit(work)
+        try:
+            in_time = await self._in_time(job)
+        except asyncio.CancelledError:
+            await self._in_time(job)
+            raise
+        if in_time:
+            job.result()
 
     async def _in_time(self, job: asyncio.Future[Any]) -> bool:
-        left_s = None if self._deadline_s is None else max(0.0, self._deadline_s - time.monotonic())
-        done, _ = await asyncio.wait([job], timeout=left_s)
+        done, _ = await asyncio.wait([job], timeout=0 if self._given_up else self._patience_s)
         if not done:
+            self._given_up = True
             job.cancel()  # the thread may still do it; nobody asks what came of it
         return bool(done)
 

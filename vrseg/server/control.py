@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -115,8 +114,7 @@ class Control:
         finally:
             recorder.trace = None
         # Many megabytes, and nobody adds to it any more: frames need not wait for it.
-        text = await asyncio.to_thread(lambda: json.dumps(trace.document()))
-        return web.json_response(text=text)
+        return web.json_response(text=await asyncio.to_thread(trace.text))
 
     async def reload(self, _request: web.Request) -> web.Response:
         if self.reloads is None:

@@ -26,7 +26,7 @@ SEND_TIMEOUT_S = 10.0
 _BOUNDARY = "vrseg-picture"
 _MOVING_HEADERS = {
     "Content-Type": f"multipart/x-mixed-replace; boundary={_BOUNDARY}",
-    "X-Accel-Buffering": "no",  # nginx would hold pictures back until they fill its buffers
+    "X-Accel-Buffering": "no",  # else nginx takes them in for a viewer who does not, and shows them late
 }
 
 _PARAMETERS = (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from vrseg.address import redact
+from vrseg.address import presentable
 from vrseg.difference import ConflictError
 from vrseg.errors import ConfigError, ModelError, VrsegError
 from vrseg.fleet import BusyError, NoSuchStreamError
@@ -28,8 +28,8 @@ STATUS: dict[type[VrsegError], int] = {
 
 def refusal(status: int, error: str, findings: tuple[Finding, ...] = ()) -> web.Response:
     """Return the answer to a request that was refused."""
-    problems = [{"message": redact(one.text), "path": one.path, "line": _line(one.where)} for one in findings]
-    return web.json_response({"error": redact(error), "problems": problems}, status=status)
+    problems = [{"message": presentable(one.text), "path": one.path, "line": _line(one.where)} for one in findings]
+    return web.json_response({"error": presentable(error), "problems": problems}, status=status)
 
 
 def refused(error: VrsegError) -> web.Response:

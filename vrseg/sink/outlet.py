@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections import Counter, deque
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -157,7 +158,8 @@ class Outlet:
 
     def _work(self) -> None:
         delays_s = PATIENCE.delays_s()
-        with asyncio.Runner() as runner:
+        runner = asyncio.Runner()  # makes its loop when it is first asked for one, which may fail
+        with closing(runner):
             while not self._closed.is_set():
                 began_s = time.monotonic()
                 if self._delivered_all(runner):

@@ -68,7 +68,8 @@ class Retention:
         if not at_once and self._clock() < self._next_look_s:
             return
         self._next_look_s = self._clock() + _LOOK_EVERY_S
-        self._follow_clock()
+        with suppress(OSError):  # index and anchor are as they were, and agree; what goes now makes room to move both
+            self._follow_clock()
         complete = [file for file in self._files if file.size >= 0]
         self._own.intersection_update(file.name for file in self._files)
         if self._keep_s is not None:

@@ -19,6 +19,7 @@ CREATE TABLE IF NOT EXISTS topics (topic TEXT PRIMARY KEY);
 # What SQLite adds to a letter: its number, its place in the page, and its share of pages that are not full.
 _OVERHEAD_BYTES = 48
 _ROWS_AT_ONCE = 100
+_TRIES = 5
 # A stream that was changed waits for the delivery of its former self, which has its time to end.
 _LOCKED_S = 5.0
 
@@ -55,7 +56,9 @@ class Spool:
 
     def open(self) -> None:
         """Make the file or continue with it."""
-        while self._base is None:
+        if self._base is not None:
+            return
+        for _ in range(_TRIES):
             inode = self._make_file()
             try:
                 base = self._begin()
@@ -65,8 +68,9 @@ class Spool:
                 continue
             if self._is_there(inode):
                 self._base = base
-            else:
-                base.close()
+                return
+            base.close()
+        raise sqlite3.OperationalError(f"{self.path} changes while it is opened")
 
     def _is_there(self, inode: int | None) -> bool:
         """Tell whether the file that was opened still has its name: a former owner may have deleted it meanwhile."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import structlog
 
-from vrseg.address import redact
+from vrseg.address import presentable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +82,7 @@ def _redacted(value: object) -> object:
         return {key: _redacted(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_redacted(item) for item in value]
-    return redact(str(value))
+    return presentable(str(value))
 
 
 def make_logger(log_format: LogFormat, level: str = "info") -> structlog.stdlib.BoundLogger:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from vrseg.address import redact
+from vrseg.address import presentable
 from vrseg.telemetry.bottleneck import Verdict, find_bottleneck
 from vrseg.telemetry.readings import StageMeter
 
@@ -171,7 +171,7 @@ class Recorder:
         )
 
     def stream_state(self, stream: str, state: StreamState, detail: str = "") -> None:
-        record, detail = self.streams[stream], redact(detail)
+        record, detail = self.streams[stream], presentable(detail)
         if (record.state, record.detail) == (state, detail):
             return
         now = time.time()

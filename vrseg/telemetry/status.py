@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from vrseg.address import redact
+from vrseg.address import presentable
 from vrseg.telemetry.bottleneck import find_bottleneck
 from vrseg.telemetry.readings import quantiles
 
@@ -93,7 +93,7 @@ def _output_row(output: LastingOutput) -> dict[str, Any]:
         "kind": output.kind,
         "state": state.state,
         "reason": state.reason,
-        "detail": redact(state.detail),
+        "detail": presentable(state.detail),
         "since": round(state.since_s, 3),
         "packets_dropped": dict(output.dropped),
     }
