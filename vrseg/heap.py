@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import sys
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -44,4 +45,4 @@ async def give_back_often(every_s: float = GIVE_BACK_EVERY_S) -> Never:
     while True:
         await asyncio.sleep(every_s)
         with suppress(RuntimeError):  # no room for a thread: another time
-            await asyncio.to_thread(give_back)
+            threading.Thread(target=give_back, name="heap", daemon=True).start()

@@ -128,3 +128,15 @@ def test_amounts_are_powers_of_a_thousand(text: object, amount: int) -> None:
 def test_what_is_no_amount_is_refused(text: object) -> None:
     with pytest.raises(ValueError, match="not an amount"):
         parse_amount(text)
+
+
+@pytest.mark.parametrize("text", ["9" * 400, "9" * 400 + "T", "1000001T", 10**19, 10**400])
+def test_what_no_disk_will_ever_hold_is_refused(text: object) -> None:
+    with pytest.raises(ValueError, match="more than a million T"):
+        parse_amount(text)
+
+
+@pytest.mark.parametrize("text", ["9" * 400 + "s", "36526d"])
+def test_what_nobody_will_live_to_see_is_refused(text: object) -> None:
+    with pytest.raises(ValueError, match="longer than a hundred years"):
+        parse_duration_s(text)

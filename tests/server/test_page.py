@@ -123,7 +123,7 @@ def test_the_encoded_video_plays_beside_the_input(page: Browser, daemon: Daemon)
     assert [page.js(f"document.querySelectorAll('#detail tbody th')[{n}].innerText") for n in range(3)] == [
         "source", "decode", "preprocess",
     ]  # fmt: skip
-    assert "running" in page.text(".history")
+    assert "running" in page.text("ol.history")
     page.wait_for(lambda: "person" in page.text("#detail .found"), 30, "results")
     page.wait_for(lambda: page.js(f"{video}.buffered.length") == 1, 30, "one range, without holes")
 
@@ -214,6 +214,18 @@ def test_a_server_that_went_away_is_missed_and_found_again(browser: Browser, tmp
             lambda: not browser.js("document.querySelector('#banner').checkVisibility()"), 30, "it is back"
         )
         assert_moves(browser, card("yard", "img"))
+        browser.driver.get("about:blank")
+
+
+def test_an_output_that_is_held_up_is_shown_as_such(browser: Browser, tmp_path: Path) -> None:
+    recording = {"uri": "yard.mkv", "min_free": "900T", "preset": "ultrafast"}
+    config = {"streams": {"yard": {"source": {"uri": "synthetic:160x90@10"}, "outputs": [recording]}}}
+    with running(tmp_path, config) as daemon:
+        browser.driver.get(daemon.address)
+        browser.wait_for(lambda: "Recording paused" in browser.text(card("yard", ".trouble")), 30, "the card says so")
+        browser.driver.get(f"{daemon.address}#stream=yard")
+        browser.wait_for(lambda: "less than min_free" in browser.text(".outputs"), 30, "its page says why")
+        assert "packets not taken" in browser.text(".outputs")
         browser.driver.get("about:blank")
 
 

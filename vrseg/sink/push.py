@@ -39,6 +39,9 @@ _PIPE_BYTES = 1 << 16
 _TAIL_BYTES = 4096
 """Of complaints only the last is told; some are long."""
 
+_NICENESS = 5
+"""Of the relay's process: to start one takes a good part of a second of one core, which frames need more."""
+
 _OWN_RELAY = [sys.executable, "-m", "vrseg.sink.relay"]
 
 
@@ -146,6 +149,9 @@ class PushSink:
             start_new_session=True,  # Ctrl-C is for the daemon, which drains first
         )
         assert self._relay.stdin is not None  # noqa: S101 - asked for above
+        with suppress(OSError):  # it has ended already
+            own = os.getpriority(os.PRIO_PROCESS, 0)
+            os.setpriority(os.PRIO_PROCESS, self._relay.pid, min(own + _NICENESS, 19))
         self._voice = _Voice(self._relay)
         self._pipe = Pipe(self._relay.stdin.fileno())
 

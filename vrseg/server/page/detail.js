@@ -4,7 +4,7 @@ import { followPictures } from "./pictures.js";
 import { canPlay, play } from "./player.js";
 import { pause, previewPath, request } from "./server.js";
 import { figure, notice, showFound, showNotice } from "./tile.js";
-import { clock, count, duration, element, percent, say } from "./words.js";
+import { clock, count, duration, element, outputName, percent, say } from "./words.js";
 
 const STAGE_HEADINGS = ["stage", "busy", "wait p50", "work p50", "p95", "p99", "input full"];
 
@@ -23,6 +23,8 @@ export class Detail {
     this.queues = element("tbody");
     this.verdict = element("p");
     this.history = element("ol", { className: "history" });
+    this.outputs = element("ul", { className: "history outputs" });
+    this.outputsPanel = element("section", { className: "panel", hidden: true }, element("h2", {}, "Outputs"), this.outputs);
     this.pauseButton = button("Pause", () => actions.pause(this.paused));
     root.replaceChildren(
       element("div", { className: "top" },
@@ -32,6 +34,7 @@ export class Detail {
       element("div", { className: "panes" }, this.input.figure, this.output.figure),
       element("section", { className: "panel" }, element("h2", {}, "Now"),
         element("dl", { className: "figures" }, ...Object.values(this.figures).map((one) => one.box)), this.found),
+      this.outputsPanel,
       element("section", { className: "panel" }, element("h2", {}, "Stages of all streams"), this.verdict,
         scrolling("Stages", table(STAGE_HEADINGS, this.stages))),
       element("div", { className: "columns" },
@@ -61,6 +64,7 @@ export class Detail {
       "reconnects": count(stream.reconnects), "damaged units": count(stream.damaged_units),
     };
     for (const [key, value] of Object.entries(values)) say(this.figures[key].value, value);
+    this.#outputs(stream.outputs);
     this.#tables(status);
     const said = stream.history.toReversed().map((one) => [clock(one.at), one.state, one.detail]);
     fill(this.history, said, ([at, state, why]) => element("li", {},
@@ -69,6 +73,17 @@ export class Detail {
 
   remove() {
     this.stop.abort();
+  }
+
+  #outputs(outputs) {
+    this.outputsPanel.hidden = !outputs.length;
+    const rows = outputs.map((one) => {
+      const lost = Object.values(one.packets_dropped).reduce((sum, n) => sum + n, 0);
+      return [clock(one.since), one.state, outputName(one), [one.detail, lost ? `${count(lost)} packets not taken` : ""].filter(Boolean).join("; ")];
+    });
+    fill(this.outputs, rows, ([since, state, name, why]) => element("li", {},
+      element("time", {}, `since ${since}`), element("span", { className: `pill output-${state}` }, state),
+      element("span", { className: "why" }, why ? `${name}: ${why}` : name)));
   }
 
   #tables(status) {

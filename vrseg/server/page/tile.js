@@ -1,7 +1,7 @@
 // One stream in the overview.
 
 import { followStills } from "./pictures.js";
-import { duration, element, foundWords, lossOf, percent, say, span } from "./words.js";
+import { duration, element, foundWords, lossOf, percent, say, span, troubleOf } from "./words.js";
 
 /** Text over a picture that does not come; empty while it does. */
 export function notice(stream, serverNow, isMissing) {
@@ -53,7 +53,8 @@ export class Tile {
     this.stop = new AbortController();
     this.image = element("img", { alt: `Picture of ${name}`, hidden: true });
     this.box = element("p", { className: "notice", hidden: true });
-    this.screen = element("div", { className: "screen" }, this.image, this.box);
+    this.trouble = element("p", { className: "trouble", hidden: true });
+    this.screen = element("div", { className: "screen" }, this.image, this.box, this.trouble);
     this.state = element("span", { className: "pill" });
     this.figures = { rate: figure("frames/s"), p50: figure("latency"), p95: figure("p95"), dropped: figure("dropped") };
     this.found = element("ul", { className: "found", "aria-label": "Found now" });
@@ -85,6 +86,9 @@ export class Tile {
     this.state.className = `pill ${stream.state}`;
     say(this.state, stream.state);
     showNotice(this.screen, this.box, notice(stream, serverNow, this.missing), !this.image.hidden);
+    const trouble = this.live ? troubleOf(stream) : ""; // of a stream that is away, the notice says enough
+    this.trouble.hidden = !trouble;
+    say(this.trouble, trouble);
     const dropped = Object.values(stream.frames.dropped).reduce((sum, n) => sum + n, 0);
     const share = stream.frames.entered ? dropped / stream.frames.entered : 0;
     say(this.figures.rate.value, rate === null ? "\u2013" : rate.toFixed(1));

@@ -36,6 +36,20 @@ export function foundWords(found) {
 
 const shareWords = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
 
+const OUTPUTS = { file: "Recording", hls: "HLS", rtsp: "RTSP push", rtmp: "RTMP push", srt: "SRT push" };
+const HELD_UP = new Set(["paused", "reconnecting"]);
+
+export const outputName = (output) => OUTPUTS[output.kind] ?? output.kind;
+
+/** Say which outputs do not reach whom they are for, and why; empty when all do. */
+export function troubleOf(stream) {
+  const held = stream.outputs.filter((one) => HELD_UP.has(one.state));
+  if (!held.length) return "";
+  const [{ state, detail }] = held;
+  const what = held.length === 1 ? outputName(held[0]) : `${held.length} of ${stream.outputs.length} outputs`;
+  return `${what} ${state}: ${detail}`;
+}
+
 /** Split what the server says of a lost stream into the reason and when it is tried again. */
 export function lossOf(stream) {
   const [, why, wait] = stream.detail.match(/^(.*?)(?:; next try in ([\d.]+) s)?$/s) ?? [null, stream.detail];
