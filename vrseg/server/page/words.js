@@ -46,8 +46,8 @@ export function troubleOf(stream) {
   const held = stream.outputs.filter((one) => HELD_UP.has(one.state));
   if (!held.length) return "";
   const [{ state, detail }] = held;
-  const what = held.length === 1 ? outputName(held[0]) : `${held.length} of ${stream.outputs.length} outputs`;
-  return `${what} ${state}: ${detail}`;
+  if (held.length > 1) return `${held.length} of ${stream.outputs.length} outputs held up: ${detail}`;
+  return `${outputName(held[0])} ${state}: ${detail}`;
 }
 
 /** Split what the server says of a lost stream into the reason and when it is tried again. */
