@@ -60,9 +60,8 @@ class Prop:
     def skin(self) -> Skin:
         """The facets and their colours."""
         rng = np.random.default_rng(self.seed)
-        builder = SkinBuilder(
-            FINE if self.kind == "crate" else self.detail
-        )  # facets that span more would miss its corners
+        # Wider facets would miss a crate's corners.
+        builder = SkinBuilder(FINE if self.kind == "crate" else self.detail)
         builder.tube(_paint(self.kind, len(_PROFILES[self.kind]) - 1, rng))
         if self.kind != "plant":
             return builder.build()
