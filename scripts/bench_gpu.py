@@ -158,13 +158,22 @@ def file(bench: Bench) -> None:
 
 
 def latency(bench: Bench) -> None:
-    """Live: decoded to drawn."""
-    fast = bench.made(
-        "hd60.mp4",
-        lambda path: write_clip(bench.clip, path, size=HD, codec="libx264", frames=1800, rate=60),
-    )
-    load = Load(clips=(fast,), seconds=15, batch=1, realtime=True, max_delay_s=0.0)
-    bench.figures["live 1080p60, batch 1"] = with_names(run_load(load, bench.backend, bench.work(1, 1)))
+    """Live: decoded to drawn. With B-frames pictures come two at once, so that one waits for the other."""
+    for kind, b_frames in (("", False), (", B-frames", True)):
+        fast = bench.made(
+            f"hd60{kind[2:]}.mp4",
+            lambda path: write_clip(
+                bench.clip,
+                path,
+                size=HD,
+                codec="libx264",
+                frames=1800,
+                rate=60,
+                b_frames=b_frames,  # noqa: B023 -- called at once
+            ),
+        )
+        load = Load(clips=(fast,), seconds=20, batch=1, realtime=True, max_delay_s=0.0)
+        bench.figures[f"live 1080p60{kind}, batch 1"] = with_names(run_load(load, bench.backend, bench.work(1, 1)))
     clip = bench.long_hd()
     load = Load(clips=(clip,) * 16, seconds=15, batch=8, realtime=True)
     bench.figures["live 16 x 1080p30"] = with_names(run_load(load, bench.backend, bench.work(16, 8)))

@@ -27,7 +27,7 @@ def packets_of(path: Path, frames: int) -> tuple[FileSource, list[Packet]]:
     return source, packets[:frames]
 
 
-def annex_b(packets: list[Packet]) -> list[bytes]:
+def annex_b(packets: list[Packet]) -> list[bytearray]:
     """Return the packets as NVDEC takes them."""
     from vrseg.decode.bitstream import ByteStream
 
@@ -37,7 +37,7 @@ def annex_b(packets: list[Packet]) -> list[bytes]:
     return [convert(payload, entry=payload.is_keyframe) for payload in payloads]
 
 
-def bare_decode(units: list[bytes], codec: str, repeats: int) -> tuple[int, float]:
+def bare_decode(units: list[bytearray], codec: str, repeats: int) -> tuple[int, float]:
     """Decode in the barest loop that PyNvVideoCodec allows; return the number of frames, and the seconds it took."""
     import cupy
     import numpy as np

@@ -45,13 +45,24 @@ if TYPE_CHECKING:
 
 
 def write_clip(
-    source: Path, target: Path, *, size: tuple[int, int], codec: str, frames: int, rate: int = 30, gop: int = 60
+    source: Path,
+    target: Path,
+    *,
+    size: tuple[int, int],
+    codec: str,
+    frames: int,
+    rate: int = 30,
+    gop: int = 60,
+    b_frames: bool = True,
 ) -> Path:
     """Scale a real clip to `size` (width, height), again and again, until `frames` are written."""
     width, height = size
+    options = {"preset": "veryfast" if codec == "libx264" else "ultrafast", **({} if b_frames else {"bf": "0"})}
     with av.open(str(target), "w") as out:
-        stream = out.add_stream(codec, rate=rate, options={"preset": "veryfast" if codec == "libx264" else "ultrafast"})
+        stream = out.add_stream(codec, rate=rate, options=options)
         assert isinstance(stream, av.VideoStream)
+        # Left to itself PyAV makes x264 cut each picture into as many slices as there are threads, as no file is.
+        stream.codec_context.thread_type = "FRAME"
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = width, height, "yuv420p", gop
         stream.codec_context.thread_count = 16
         written = 0

@@ -122,6 +122,11 @@ class DeviceTimed(Protocol):
     """Seconds that the device worked for this stage on the batch that it finished last."""
 
 
+def asks_device(stage: object) -> bool:
+    """Tell whether a stage is `DeviceTimed`; it may be wrapped in another."""
+    return hasattr(stage, "device_s")
+
+
 Preprocess: TypeAlias = Stage[tuple[Frame, ...], Batch]  # resize, colour, normalise
 Infer: TypeAlias = Stage[Batch, Inference]
 Postprocess: TypeAlias = Stage[Inference, Frame]  # n frames per batch, each with its result

@@ -40,7 +40,7 @@ def test_the_byte_stream_holds_what_that_of_ffmpeg_holds(
             unit = ours.convert(packet, entry=packet.is_keyframe)
             (wanted,) = oracle.filter(packet)
             # HEVC's filter also repeats parameter sets that the packet brings itself.
-            assert sorted(set(units_in(unit))) == sorted(set(units_in(bytes(wanted))))
+            assert sorted(set(units_in(bytes(unit)))) == sorted(set(units_in(bytes(wanted))))
     assert len(packets) == 30
 
 
@@ -63,7 +63,24 @@ def test_headers_told_outside_of_the_stream_are_put_in_at_entries_only() -> None
     assert stream.convert(complete, entry=True) == bytes(complete)
 
 
-@pytest.mark.parametrize("damaged", [b"\0\0\0\x09\x65", b"\xff\xff\xff\xff\x65abc", b"\0\0\0", b"", b"\0\0\0\1\x65\0"])
+@pytest.mark.parametrize(("length_size", "lengths"), [(4, (3, 0, 2)), (2, (3, 2)), (2, (0, 5)), (1, (1, 4)), (4, (5,))])
+def test_lengths_of_any_size_become_start_codes_and_what_is_empty_goes(
+    length_size: int, lengths: tuple[int, ...]
+) -> None:
+    units = [bytes(range(101, 101 + length)) for length in lengths]
+    packet: Any = av.Packet(b"".join(len(unit).to_bytes(length_size, "big") + unit for unit in units))
+    record = b"\1\x64\0\x1f" + bytes([0xFC | length_size - 1]) + b"\xe0\0"
+    unit = ByteStream("h264", record).convert(packet, entry=False)
+    assert unit == b"".join(START + one for one in units if one)
+
+
+def test_a_packet_without_a_byte_is_damage_for_a_decoder_would_take_it_for_the_end() -> None:
+    empty: Any = av.Packet(b"")
+    with pytest.raises(DamagedUnitError, match="empty"):
+        ByteStream("h264", b"").convert(empty, entry=False)
+
+
+@pytest.mark.parametrize("damaged", [b"\0\0\0\x09\x65", b"\xff\xff\xff\xff\x65abc", b"\0\0\0", b"\0\0\0\1\x65\0"])
 def test_lengths_that_do_not_add_up_are_damage(damaged: bytes) -> None:
     packet: Any = av.Packet(damaged)
     with pytest.raises(DamagedUnitError, match="do not add up"):

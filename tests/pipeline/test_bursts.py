@@ -9,7 +9,7 @@ import pytest
 from plugins.toys import Ear
 
 from vrseg.pipeline.channel import Channel
-from vrseg.pipeline.run import BURST_ITEMS, BURST_S, opened, pump_bursts
+from vrseg.pipeline.run import BURST_ITEMS, LIVE_BURST_S, opened, pump_bursts
 from vrseg.pipeline.worker import Worker
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ async def pumped(stage: Doubling, items: int) -> list[tuple[int, int]]:
         came.extend((output, len(stage.began_s)) for output in outputs)
 
     async with opened("decode", stage, Ear()) as runner:
-        await pump_bursts(inbox, runner, put)
+        await pump_bursts(inbox, runner, put, burst_s=LIVE_BURST_S)
     return came
 
 
@@ -65,7 +65,7 @@ def test_small_work_that_waits_is_done_in_one_visit_to_the_thread() -> None:
 
 
 def test_long_work_is_handed_on_as_soon_as_it_is_done() -> None:
-    came = asyncio.run(pumped(Doubling(work_s=1.2 * BURST_S), 2 * BURST_ITEMS))
+    came = asyncio.run(pumped(Doubling(work_s=1.2 * LIVE_BURST_S), 2 * BURST_ITEMS))
     assert [begun for _, begun in came[:-1]] == [1 + item for item in range(2 * BURST_ITEMS) for _ in (0, 1)]
 
 
@@ -87,7 +87,7 @@ def test_what_came_before_a_failure_is_handed_on() -> None:
 
         with pytest.raises(ValueError, match="this one"):
             async with opened("decode", Failing(), Ear()) as runner:
-                await pump_bursts(inbox, runner, put)
+                await pump_bursts(inbox, runner, put, burst_s=LIVE_BURST_S)
         assert came == [item for item in range(BURST_ITEMS - 1) for _ in (0, 1)]
 
     asyncio.run(main())

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from plugins.toys import Ear, ToyDecoder, ToyEncoder, ToyEngine, ToySink, ToySource, toy_model, toy_stream
+from plugins.toys import AskingEngine, Ear, ToyDecoder, ToyEncoder, ToyEngine, ToySink, ToySource, toy_model, toy_stream
 from prometheus_client import CollectorRegistry
 
 from vrseg.backoff import Backoff
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from vrseg.frame import Batch, Frame, Inference, Packet
-    from vrseg.pipeline.observer import Observer
+    from vrseg.pipeline.observer import Observer, StageName
     from vrseg.pipeline.stream import StreamStages
 
 
@@ -255,6 +257,7 @@ def test_a_broken_model_fails_the_frames_it_held() -> None:
     max_batch=st.integers(1, 5),
     room=st.integers(1, 12),
     size=st.integers(1, 6),
+    make_engine=st.sampled_from([ToyEngine, AskingEngine]),
 )
 def test_every_frame_that_came_in_has_exactly_one_end(
     count: int,
@@ -265,13 +268,15 @@ def test_every_frame_that_came_in_has_exactly_one_end(
     max_batch: int,
     room: int,
     size: int,
+    make_engine: type[ToyEngine],
 ) -> None:
     async def main() -> None:
         ear, stop = Ear(), asyncio.Event()
         ledger = Ledger("a", room, ear)
         sink = ToySink(work_s=speeds[3], fail_at=at if fault == "sink" else None)
         runner = ModelRunner(
-            toy_model(ToyEngine(work_s=speeds[2], fail_at=at if fault == "engine" else None), max_batch=max_batch), ear
+            toy_model(make_engine(work_s=speeds[2], fail_at=at if fault == "engine" else None), max_batch=max_batch),
+            ear,
         )
         stages = toy_stream(
             "a",
@@ -368,6 +373,48 @@ def test_batches_follow_an_engine_that_shrinks() -> None:
         # One batch was on its way, and two were gathered ahead of it.
         assert max(sizes[6:]) == 2
         assert ledger.delivered == 60
+
+    asyncio.run(main())
+
+
+def test_stages_that_only_ask_a_device_share_a_thread_and_each_is_told_with_the_device_s_time() -> None:
+    async def main() -> None:
+        threads: dict[str, str] = {}
+
+        class Listening(Ear):
+            def stage_done(self, stage: StageName, waited_s: float, busy_s: float, *, thread: str = "") -> None:
+                super().stage_done(stage, waited_s, busy_s, thread=thread)
+                told[stage].append((busy_s, thread))
+
+        class Noting(AskingEngine):
+            def open(self) -> None:
+                super().open()
+                threads["infer"] = threading.current_thread().name
+
+        told: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
+        ear = Listening()
+        runner = ModelRunner(toy_model(Noting(), max_batch=1), ear)
+        stages = toy_stream("a", lambda: ToySource(20), sink := ToySink())
+        ledger = Ledger("a", 10, ear)
+        await with_model(runner, lambda: run(stages, model=runner, ledger=ledger, ear=ear))
+        assert len(sink.pts) == ledger.delivered == 20
+        assert threads["infer"] == "toy.enqueue"
+        assert told["preprocess"] == [(0.001, "toy.preprocess")] * 20
+        assert told["infer"] == [(0.02, "toy.infer")] * 20
+        assert ear.workers == 0
+
+    asyncio.run(main())
+
+
+def test_an_engine_that_shares_its_thread_is_named_as_the_bottleneck() -> None:
+    async def main() -> None:
+        recorder = Recorder(Metrics(CollectorRegistry()), make_logger("text", "error"))
+        ledger = Ledger("a", 4, recorder)
+        recorder.add_stream(ledger)
+        runner = ModelRunner(toy_model(AskingEngine(work_s=0.02), max_batch=1), recorder)
+        stages = toy_stream("a", lambda: ToySource(60), ToySink())
+        await with_model(runner, lambda: run(stages, model=runner, ledger=ledger, ear=recorder))
+        assert find_bottleneck(recorder.overall()).stage == "infer"
 
     asyncio.run(main())
 

@@ -141,6 +141,18 @@ class ToyEngine(StageThread):
         return ()
 
 
+class AskingPreprocess(ToyPreprocess):
+    """Says that it only asks a device."""
+
+    device_s = 0.001
+
+
+class AskingEngine(ToyEngine):
+    """As `AskingPreprocess`."""
+
+    device_s = 0.02
+
+
 class ToyHead(StageThread):
     def process(self, item: Inference, /) -> Iterable[Frame]:
         self.check()
@@ -301,7 +313,7 @@ class Ear:
 def toy_model(engine: ToyEngine | None = None, *, max_batch: int = 4, max_delay_s: float = 0.002) -> ModelStages:
     return ModelStages(
         name="toy",
-        preprocess=ToyPreprocess(),
+        preprocess=AskingPreprocess() if isinstance(engine, AskingEngine) else ToyPreprocess(),
         infer=engine or ToyEngine(),
         postprocess=ToyHead(),
         max_batch=max_batch,

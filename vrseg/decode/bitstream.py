@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     import av
 
 Codec: TypeAlias = Literal["h264", "hevc", "vp9", "av1"]
+Unit: TypeAlias = bytes | bytearray
 CODECS: frozenset[str] = frozenset({"h264", "hevc", "vp9", "av1"})
 
 _START_CODE = b"\0\0\1"
+_LONG_START_CODE = b"\0" + _START_CODE
 _H264_IDR, _H264_SPS, _H264_SLICES = 5, 7, range(1, 6)
 _HEVC_IDR, _HEVC_SPS, _HEVC_SLICES = (19, 20), 33, range(32)
 # BLA and CRA: pictures at which decoding can begin, but whose leading pictures (RASL) need what came before.
@@ -33,7 +35,7 @@ class Syntax:
     length_size: int = 0
     """Bytes of the length before each NAL unit; 0: start codes (Annex B), or a codec without NAL units."""
 
-    def begins_anew(self, unit: bytes, *, key: bool) -> bool:
+    def begins_anew(self, unit: Unit, *, key: bool) -> bool:
         """Tell whether neither this unit nor any after it, in decoding or display order, needs one before it.
 
         `key` is what the container says. For H.264 and HEVC only IDR pictures are such places.
@@ -44,16 +46,16 @@ class Syntax:
             return self._first_slice_type(unit) in _HEVC_IDR
         return key
 
-    def is_open_entry(self, unit: bytes) -> bool:
+    def is_open_entry(self, unit: Unit) -> bool:
         """Tell whether decoding can begin here, at the price of the leading pictures that follow (HEVC only)."""
         kind = self._first_slice_type(unit) if self.codec == "hevc" else None
         return kind in _HEVC_OPEN_ENTRIES and kind not in _HEVC_IDR
 
-    def is_lost_leader(self, unit: bytes) -> bool:
+    def is_lost_leader(self, unit: Unit) -> bool:
         """Tell whether this picture cannot be decoded when decoding began at the last entry (HEVC's RASL)."""
         return self.codec == "hevc" and self._first_slice_type(unit) in _HEVC_RASL
 
-    def sequence(self, unit: bytes) -> bytes:
+    def sequence(self, unit: Unit) -> bytes:
         """Return what the unit says of size and format; empty when it says nothing.
 
         Two units with unequal answers need two decoders.
@@ -67,11 +69,11 @@ class Syntax:
             unit[start:end].rstrip(b"\0") for kind, start, end in self._units_up_to_slice(unit) if kind == wanted
         )
 
-    def _first_slice_type(self, unit: bytes) -> int | None:
+    def _first_slice_type(self, unit: Unit) -> int | None:
         slices = _H264_SLICES if self.codec == "h264" else _HEVC_SLICES
         return next((kind for kind, _, _ in self._units_up_to_slice(unit) if kind in slices), None)
 
-    def _units_up_to_slice(self, unit: bytes) -> Iterator[tuple[int, int, int]]:
+    def _units_up_to_slice(self, unit: Unit) -> Iterator[tuple[int, int, int]]:
         """Yield (type, start, end) of NAL units, the first slice's last: what matters comes before it."""
         slices = _H264_SLICES if self.codec == "h264" else _HEVC_SLICES
         for start, end in _nal_units(unit, self.length_size):
@@ -83,7 +85,7 @@ class Syntax:
 
 def syntax_of(codec: Codec, extradata: bytes) -> Syntax:
     """Read from a container's codec configuration how its units are written."""
-    if codec in ("vp9", "av1") or not extradata or extradata.startswith((_START_CODE, b"\0" + _START_CODE)):
+    if codec in ("vp9", "av1") or not extradata or extradata.startswith((_START_CODE, _LONG_START_CODE)):
         return Syntax(codec)
     at = 4 if codec == "h264" else 21  # lengthSizeMinusOne of avcC and hvcC, ISO/IEC 14496-15
     return Syntax(codec, (extradata[at] & 3) + 1 if len(extradata) > at else 4)
@@ -110,20 +112,23 @@ class ByteStream:
         # Of containers, and of sources that tell them outside of the stream: RTSP in its session description, for one.
         self._headers = _headers_in(codec, extradata)
 
-    def convert(self, packet: av.Packet[Any], *, entry: bool) -> bytes:
+    def convert(self, packet: av.Packet[Any], *, entry: bool) -> bytearray:
         """Return the packet's units; at an entry, a packet that brings no sequence header gets the container's.
 
         Raises:
-            DamagedUnitError: its parts do not add up.
+            DamagedUnitError: it is empty, or its parts do not add up.
         """
-        if packet.has_sidedata("new_extradata"):
+        # Only at entries: parameters change nowhere else, and to ask PyAV costs as much as all that follows.
+        if entry and packet.has_sidedata("new_extradata"):
             extradata = bytes(packet.get_sidedata("new_extradata"))
             self._source, self._headers = syntax_of(self._codec, extradata), _headers_in(self._codec, extradata)
-        unit = bytes(packet)
+        unit = bytearray(packet)
+        if not unit:
+            raise DamagedUnitError("it is empty")
         if self._source.length_size:
             unit = _with_start_codes(unit, self._source.length_size)
         if entry and self._headers and not self.syntax.sequence(unit):
-            return self._headers + unit
+            unit[:0] = self._headers
         return unit
 
 
@@ -136,7 +141,7 @@ def _headers_in(codec: Codec, extradata: bytes) -> bytes:
     if not syntax_of(codec, extradata).length_size:
         return extradata
     sets = _avcc_sets(extradata) if codec == "h264" else _hvcc_sets(extradata)
-    return b"".join(b"\0" + _START_CODE + one for one in sets)
+    return b"".join(_LONG_START_CODE + one for one in sets)
 
 
 def _avcc_sets(record: bytes) -> Iterator[bytes]:
@@ -163,25 +168,28 @@ def _hvcc_sets(record: bytes) -> Iterator[bytes]:
             at += 2 + size
 
 
-def _with_start_codes(unit: bytes, length_size: int) -> bytes:
+def _with_start_codes(unit: bytearray, length_size: int) -> bytearray:
     """Turn NAL units with lengths before them into a byte stream.
 
     Raises:
         DamagedUnitError: the lengths do not add up.
     """
-    parts: list[bytes] = []
+    units: list[slice] = []
     at, end = 0, len(unit)
     while at + length_size < end:
         start = at + length_size
         at = start + int.from_bytes(unit[at:start], "big")
-        if start < at:
-            parts += b"\0" + _START_CODE, unit[start:at]
-    if at != end or not parts:
+        units.append(slice(start, at))
+    if at != end or all(one.start == one.stop for one in units):
         raise DamagedUnitError("the lengths of its parts do not add up")
-    return b"".join(parts)
+    if length_size == len(_LONG_START_CODE) and all(one.start < one.stop for one in units):
+        for one in units:  # the usual case: each is as long as what it takes the place of
+            unit[one.start - length_size : one.start] = _LONG_START_CODE
+        return unit
+    return bytearray().join(_LONG_START_CODE + unit[one] for one in units if one.start < one.stop)
 
 
-def _nal_units(unit: bytes, length_size: int) -> Iterator[tuple[int, int]]:
+def _nal_units(unit: Unit, length_size: int) -> Iterator[tuple[int, int]]:
     """Yield (start, end) of each NAL unit that is not empty; ends quietly where lengths do not add up."""
     if length_size:
         at = 0
@@ -200,7 +208,7 @@ def _nal_units(unit: bytes, length_size: int) -> Iterator[tuple[int, int]]:
             yield start, end
 
 
-def _obus(unit: bytes) -> Iterator[tuple[int, bytes]]:
+def _obus(unit: Unit) -> Iterator[tuple[int, Unit]]:
     """Yield (type, payload) of the OBUs of a temporal unit."""
     at = 0
     while at < len(unit):
@@ -213,7 +221,7 @@ def _obus(unit: bytes) -> Iterator[tuple[int, bytes]]:
         at += size
 
 
-def _leb128(unit: bytes, at: int) -> tuple[int, int]:
+def _leb128(unit: Unit, at: int) -> tuple[int, int]:
     """Return the number at `at` and where it ends (AV1, 4.10.5)."""
     value = 0
     for index, byte in enumerate(unit[at : at + 8]):
@@ -223,7 +231,7 @@ def _leb128(unit: bytes, at: int) -> tuple[int, int]:
     return value, len(unit)
 
 
-def _vp9_sequence(unit: bytes) -> bytes:
+def _vp9_sequence(unit: Unit) -> bytes:
     """Return profile, bit depth, colour and size of a key frame."""
     bits = int.from_bytes(unit[:16].ljust(16, b"\0"), "big")
     at = 128

@@ -163,7 +163,7 @@ class NvdecDecoder:
         frames += self._submit(unit, self._tickets.give(packet))
         return frames
 
-    def _enter(self, packet: av.Packet[Any], unit: bytes) -> list[Frame]:
+    def _enter(self, packet: av.Packet[Any], unit: bytearray) -> list[Frame]:
         """Prepare for a key frame: a new sequence needs a new session. Return what the old one still had."""
         assert self._bytes is not None  # noqa: S101 -- as above
         assert self._stream is not None  # noqa: S101 -- `open` comes first
@@ -183,7 +183,7 @@ class NvdecDecoder:
         self._skip_leaders = fresh and syntax.is_open_entry(unit)
         return frames
 
-    def _submit(self, unit: bytes, ticket: int) -> list[Frame]:
+    def _submit(self, unit: bytearray, ticket: int) -> list[Frame]:
         assert self._session is not None  # noqa: S101 -- `_enter` made one
         try:
             pictures = self._session.decode(unit, ticket)

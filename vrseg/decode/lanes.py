@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from vrseg.stage import Decode
 
 
+# To come for each packet anew costs more than to take it.
+_PACKETS_AT_ONCE = 8
+
+
 @dataclass(slots=True)
 class Segment:
     """Packets that need no others, and the frames that were decoded from them. Guarded by the board's lock."""
@@ -22,6 +26,8 @@ class Segment:
     """Over the board's lock: a packet came, or none will come any more. For the one lane that has the segment."""
     packets: deque[Packet] = field(default_factory=deque)
     frames: deque[Frame] = field(default_factory=deque)
+    in_hand: int = 0
+    """Packets that its lane took last."""
     complete: bool = False
     """No more packets will come."""
     done: bool = False
@@ -44,7 +50,7 @@ class SegmentBoard:
         self._ended = False
         self._failure: BaseException | None = None
         self._ahead = 0
-        """Packets that no lane took, and frames that were not taken."""
+        """Packets that no lane is done with, and frames that were not taken."""
         self._most_ahead = 0
         """For which `take` was called last."""
 
@@ -117,15 +123,15 @@ class SegmentBoard:
             self._claimable.wait_for(lambda: self._unclaimed or self._ended)
             return self._unclaimed.popleft() if self._unclaimed else None
 
-    def next_packet(self, segment: Segment) -> Packet | None:
-        """Return the segment's next packet; None at its end."""
+    def next_packets(self, segment: Segment) -> list[Packet]:
+        """Return the segment's next packets, a few of those that wait; none at its end."""
         with self._lock:
-            segment.fed.wait_for(lambda: segment.packets or segment.complete)
-            if not segment.packets:
-                return None
-            self._ahead -= 1
+            self._put_down(segment)
             self._tell_taker()
-            return segment.packets.popleft()
+            segment.fed.wait_for(lambda: segment.packets or segment.complete)
+            packets = [segment.packets.popleft() for _ in range(min(len(segment.packets), _PACKETS_AT_ONCE))]
+            segment.in_hand = len(packets)
+            return packets
 
     def add(self, segment: Segment, frames: list[Frame], *, done: bool = False) -> None:
         """Hand in decoded frames."""
@@ -135,6 +141,8 @@ class SegmentBoard:
             segment.frames.extend(frames)
             segment.done = done
             self._ahead += len(frames)
+            if done:
+                self._put_down(segment)
             self._tell_taker()
 
     def fail(self, error: BaseException) -> None:
@@ -142,6 +150,11 @@ class SegmentBoard:
         with self._lock:
             self._failure = self._failure or error
             self._tell_taker()
+
+    def _put_down(self, segment: Segment) -> None:
+        """Its lane is done with what it took."""
+        self._ahead -= segment.in_hand
+        segment.in_hand = 0
 
     def _tell_taker(self) -> None:
         if self._may_take():
@@ -203,11 +216,12 @@ class Lane:
     def _decode(self, segment: Segment) -> None:
         board, errors_before = self._board, self._decoder.errors
         try:
-            while (packet := board.next_packet(segment)) is not None:
-                board.add(segment, list(self._decoder.process(packet)))
+            while packets := board.next_packets(segment):
+                for packet in packets:
+                    board.add(segment, list(self._decoder.process(packet)))
             board.add(segment, list(self._decoder.flush()), done=True)
         except MediaError:
             self._lost_segments += self._decoder.errors == errors_before  # else it is counted there
-            while board.next_packet(segment) is not None:
+            while board.next_packets(segment):
                 pass  # its packets are of no use to anybody
             board.add(segment, [], done=True)

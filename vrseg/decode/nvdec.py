@@ -94,7 +94,7 @@ class NvdecSession:
                 f"cuda:{gpu.index}: NVDEC does not open: {_first_line(error)}; see `vrseg doctor`"
             ) from error
 
-    def decode(self, unit: bytes, ticket: int) -> list[Surface]:
+    def decode(self, unit: bytearray, ticket: int) -> list[Surface]:
         """Decode a unit; return pictures in display order. `ticket` grows from unit to unit.
 
         Raises:
@@ -191,9 +191,9 @@ def _library() -> Any:
     return PyNvVideoCodec
 
 
-def _address_of(unit: bytes) -> int:
-    """Return where the bytes lie. They must be held as long as somebody reads there; nobody may write."""
-    return ctypes.cast(ctypes.c_char_p(unit), ctypes.c_void_p).value or 0
+def _address_of(unit: bytearray) -> int:
+    """Return where the bytes lie. They must be held, and be left as they are, as long as somebody reads there."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(unit))
 
 
 def _first_line(error: BaseException) -> str:

@@ -60,7 +60,8 @@ class Surface:
 
     def wait_on(self, stream: cupy.cuda.Stream) -> None:
         """Put work on `stream` only after this picture is complete. Nobody waits."""
-        stream.wait_event(self.ready)
+        if not self.ready.done:  # as a rule it is: to ask is cheap, to wait is one more order for the GPU
+            stream.wait_event(self.ready)
 
     def read_on(self, stream: cupy.cuda.Stream) -> None:
         """Promise that `stream` has all its reading of this picture enqueued; see `Lease.read_on`."""

@@ -105,9 +105,14 @@ class Channel(Generic[T]):
         """
         if self.closed:
             raise ChannelClosedError(self.name)
-        self._slots.append((item, time.monotonic()))
-        self._note_fill()
-        _wake(self._readers)
+        now_s = time.monotonic()
+        self._slots.append((item, now_s))
+        if self._full_since is None and len(self._slots) >= self.capacity:
+            self._full_since = now_s
+        if self.on_change is not None:
+            self.on_change()
+        if self._readers:
+            _wake(self._readers)
 
     async def take(self) -> T:
         """Remove the oldest item that is young enough; wait for one.
@@ -116,7 +121,8 @@ class Channel(Generic[T]):
             ChannelClosedError: the channel is closed and empty.
         """
         while True:
-            self.expire()
+            if self._ageing is not None:
+                self.expire()
             if self._slots:
                 return self.take_nowait()
             if self.closed:
@@ -172,23 +178,18 @@ class Channel(Generic[T]):
 
     def _pop(self) -> tuple[T, float]:
         slot = self._slots.popleft()
-        self._note_fill()
-        _wake(self._writers)
+        if self._full_since is not None and len(self._slots) < self.capacity:
+            self._full_s += time.monotonic() - self._full_since
+            self._full_since = None
+        if self.on_change is not None:
+            self.on_change()
+        if self._writers:
+            _wake(self._writers)
         return slot
 
     def _drop(self, item: T, reason: DropReason) -> None:
         if self._on_drop is not None:
             self._on_drop(item, reason)
-
-    def _note_fill(self) -> None:
-        full = len(self._slots) >= self.capacity
-        if full and self._full_since is None:
-            self._full_since = time.monotonic()
-        elif not full and self._full_since is not None:
-            self._full_s += time.monotonic() - self._full_since
-            self._full_since = None
-        if self.on_change is not None:
-            self.on_change()
 
     async def _wait_for_room(self) -> None:
         ticket = object()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from vrseg.backoff import wait_or_stop
 from vrseg.errors import SourceStalledError, StreamLostError, TransientError, VrsegError
 from vrseg.pipeline.channel import Channel, ChannelClosedError
-from vrseg.pipeline.run import opened, pump_bursts
+from vrseg.pipeline.run import FILE_BURST_S, LIVE_BURST_S, opened, pump_bursts
 from vrseg.pipeline.worker import Worker
 
 if TYPE_CHECKING:
@@ -133,7 +133,8 @@ class Ingest:
                 inbox=packets,
                 outbox=self._decoded,
             ) as runner:
-                await pump_bursts(packets, runner, self._accept_all)
+                burst_s = LIVE_BURST_S if self._stages.live else FILE_BURST_S
+                await pump_bursts(packets, runner, self._accept_all, burst_s=burst_s)
             self._tell_damage()
             guard.cancel()
         if not guard.cancelled() and (stalled := guard.result()):

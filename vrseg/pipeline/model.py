@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vrseg.pipeline.batcher import Batcher, Inlet
 from vrseg.pipeline.channel import Channel
-from vrseg.pipeline.run import Inbox, StageRunner, opened, pump
+from vrseg.pipeline.run import InOneVisit, StageRunner, opened, opened_on, pump
+from vrseg.pipeline.worker import Worker
+from vrseg.stage import asks_device
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
     from vrseg.frame import Batch, Frame, Inference
     from vrseg.pipeline.observer import Observer
     from vrseg.stage import Infer, Postprocess, Preprocess
 
-In = TypeVar("In")
-Out = TypeVar("Out")
+    PutInference: TypeAlias = Callable[[Inference], Awaitable[None]]
+    Feed: TypeAlias = Callable[[PutInference], Coroutine[None, None, None]]
+    """Brings frames as far as inference, until the model is closed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,7 @@ class ModelRunner:
     """Serves streams with one model. Frames of a stream come back in order.
 
     Each of the three stages works on one batch, and one waits at most before the next: more would only add latency.
+    Stages that only ask a device to work share a thread.
     """
 
     def __init__(self, stages: ModelStages, observer: Observer) -> None:
@@ -101,8 +106,7 @@ class ModelRunner:
             self._returned.set()
 
     async def _serve(self) -> None:
-        name, stages, watch, nice = self.name, self._stages, self._observer, self._stages.niceness
-        prepared: Channel[Batch] = Channel(f"{name}.prepared", 1)
+        name, stages, watch = self.name, self._stages, self._observer
         inferred: Channel[Inference] = Channel(f"{name}.inferred", 1)
 
         def follow_engine() -> None:
@@ -116,6 +120,30 @@ class ModelRunner:
                 watch.frame_passed(frame.stream, "infer")
             await inferred.put(inference)
 
+        together = asks_device(stages.preprocess) and asks_device(stages.infer)
+        async with (
+            (self._opened_together if together else self._opened_apart)(inferred) as feeds,
+            opened(
+                "postprocess",
+                stages.postprocess,
+                watch,
+                thread=f"{name}.postprocess",
+                niceness=stages.niceness,
+                inbox=inferred,
+            ) as post,
+            asyncio.TaskGroup() as group,
+        ):
+            follow_engine()
+            self.ready.set()
+            for feed in feeds:
+                group.create_task(feed(put_inferred))
+            group.create_task(_emptying(inferred, pump(inferred, post, self._hand_back)))
+
+    @asynccontextmanager
+    async def _opened_apart(self, inferred: Channel[Inference]) -> AsyncIterator[tuple[Feed, ...]]:
+        """Open preprocessing and inference, each on a thread of its own: while one works, so does the other."""
+        name, stages, watch, nice = self.name, self._stages, self._observer, self._stages.niceness
+        prepared: Channel[Batch] = Channel(f"{name}.prepared", 1)
         async with (
             opened(
                 "preprocess", stages.preprocess, watch, thread=f"{name}.preprocess", niceness=nice, outbox=prepared
@@ -123,16 +151,30 @@ class ModelRunner:
             opened(
                 "infer", stages.infer, watch, thread=f"{name}.infer", niceness=nice, inbox=prepared, outbox=inferred
             ) as infer,
-            opened(
-                "postprocess", stages.postprocess, watch, thread=f"{name}.postprocess", niceness=nice, inbox=inferred
-            ) as post,
-            asyncio.TaskGroup() as group,
         ):
-            follow_engine()
-            self.ready.set()
-            group.create_task(_pump_to(self._batcher, preprocess, prepared))
-            group.create_task(_closing(inferred, _emptying(prepared, pump(prepared, infer, put_inferred))))
-            group.create_task(_emptying(inferred, pump(inferred, post, self._hand_back)))
+
+            def prepare(_put: PutInference) -> Coroutine[None, None, None]:
+                return _closing(prepared, pump(self._batcher, preprocess, prepared.put))
+
+            def work(put: PutInference) -> Coroutine[None, None, None]:
+                return _closing(inferred, _emptying(prepared, pump(prepared, infer, put)))
+
+            yield prepare, work
+
+    @asynccontextmanager
+    async def _opened_together(self, inferred: Channel[Inference]) -> AsyncIterator[tuple[Feed, ...]]:
+        """Open preprocessing and inference on one thread: both only ask a device, which does them in order anyway."""
+        name, stages, watch = self.name, self._stages, self._observer
+        async with (
+            Worker(f"{name}.enqueue", niceness=stages.niceness) as worker,
+            opened_on(worker, "preprocess", stages.preprocess, watch),
+            opened_on(worker, "infer", stages.infer, watch, outbox=inferred),
+        ):
+            both = InOneVisit(
+                StageRunner("preprocess", stages.preprocess, worker, watch, thread=f"{name}.preprocess"),
+                StageRunner("infer", stages.infer, worker, watch, thread=f"{name}.infer"),
+            )
+            yield (lambda put: _closing(inferred, pump(self._batcher, both, put)),)
 
     async def _hand_back(self, frame: Frame) -> None:
         inlet = self._inlets[frame.stream]
@@ -141,11 +183,7 @@ class ModelRunner:
         self._returned.set()
 
 
-async def _pump_to(inbox: Inbox[In], runner: StageRunner[In, Out], outbox: Channel[Out]) -> None:
-    await _closing(outbox, pump(inbox, runner, outbox.put))
-
-
-async def _emptying(inbox: Channel[In], work: Coroutine[None, None, None]) -> None:
+async def _emptying(inbox: Channel[Any], work: Coroutine[None, None, None]) -> None:
     """Let go of what was not taken: a batch may hold the buffer that the stage before it waits for."""
     try:
         await work
@@ -153,7 +191,7 @@ async def _emptying(inbox: Channel[In], work: Coroutine[None, None, None]) -> No
         inbox.abort()
 
 
-async def _closing(outbox: Channel[Out], work: Coroutine[None, None, None]) -> None:
+async def _closing(outbox: Channel[Any], work: Coroutine[None, None, None]) -> None:
     try:
         await work
     finally:

@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+Middle = TypeVar("Middle")
 Out_co = TypeVar("Out_co", covariant=True)
+In_contra = TypeVar("In_contra", contravariant=True)
 
 # Small work that waits is done in one visit to the thread: the way there and back costs as much as the work itself.
-# But no longer than this, which is what a burst may add to the age of its first output.
-BURST_ITEMS = 4
-BURST_S = 0.002
+# But no longer than this, which is what a burst may add to the age of its first output. A file is in no hurry.
+BURST_ITEMS = 8
+LIVE_BURST_S = 0.002
+FILE_BURST_S = 0.02
 
 
 class Inbox(Protocol[Out_co]):
@@ -34,36 +37,81 @@ class Inbox(Protocol[Out_co]):
     def __aiter__(self) -> AsyncIterator[Out_co]: ...
 
 
+class Runner(Protocol[In_contra, Out]):
+    """Works on items, somewhere else than on the event loop."""
+
+    async def process(self, item: In_contra, waited_s: float = 0.0) -> list[Out]:
+        """Work on one item that has waited so long."""
+
+    async def flush(self) -> list[Out]:
+        """Collect the tail."""
+
+
 class StageRunner(Generic[In, Out]):
     """An open stage with its thread. `process` and `flush` are timed and told to the observer."""
 
-    def __init__(self, name: StageName, stage: Stage[In, Out], worker: Worker, observer: Observer) -> None:
+    def __init__(
+        self, name: StageName, stage: Stage[In, Out], worker: Worker, observer: Observer, *, thread: str = ""
+    ) -> None:
+        """Store what is given; `thread` is what the observer is told, where it is not the worker's name."""
+        self.stage = stage
+        self.worker = worker
         self._name: StageName = name
-        self._stage = stage
-        self._worker = worker
         self._observer = observer
+        self._thread = thread or worker.name
 
     async def process(self, item: In, waited_s: float = 0.0) -> list[Out]:
         """Work on one item that has waited so long."""
-        outputs, busy_s = await self._worker.call(_timed, self._stage.process, item)
-        # see DeviceTimed; read like this, since a stage may be wrapped
-        busy_s = getattr(self._stage, "device_s", busy_s)
-        self._observer.stage_done(self._name, waited_s, busy_s, thread=self._worker.name)
+        outputs, busy_s = await self.worker.call(_timed, self.stage.process, item)
+        self.tell(waited_s, busy_s)
         return outputs
 
-    async def process_burst(self, items: deque[tuple[In, float]], outputs: list[Out]) -> None:
-        """Work on the first of `items`, (item, how long it waited), and on more while `BURST_S` lasts; remove those.
+    def tell(self, waited_s: float, busy_s: float) -> None:
+        """Let the observer know of an item that was worked on."""
+        # see DeviceTimed; read like this, since a stage may be wrapped
+        busy_s = getattr(self.stage, "device_s", busy_s)
+        self._observer.stage_done(self._name, waited_s, busy_s, thread=self._thread)
+
+    async def process_burst(self, items: deque[tuple[In, float]], outputs: list[Out], burst_s: float) -> None:
+        """Work on the first of `items`, (item, how long it waited), and on more while `burst_s` lasts; remove those.
 
         What comes out is added to `outputs`: should one fail, what came before it is there.
         """
         waiting = [item for item, _ in items]
-        for busy_s in await self._worker.call(_timed_burst, self._stage.process, waiting, outputs):
+        for busy_s in await self.worker.call(_timed_burst, self.stage.process, waiting, outputs, burst_s):
             _, waited_s = items.popleft()
-            self._observer.stage_done(self._name, waited_s, busy_s, thread=self._worker.name)
+            self.tell(waited_s, busy_s)
 
     async def flush(self) -> list[Out]:
         """Collect the tail."""
-        return await self._worker.call(lambda: list(self._stage.flush()))
+        return await self.worker.call(lambda: list(self.stage.flush()))
+
+
+class InOneVisit(Generic[In, Middle, Out]):
+    """Two open stages of one thread, one after the other in one visit. A `Runner`.
+
+    For stages that only ask a device to work: the way to a thread and back costs more than that.
+    """
+
+    def __init__(self, first: StageRunner[In, Middle], second: StageRunner[Middle, Out]) -> None:
+        self._first = first
+        self._second = second
+
+    async def process(self, item: In, waited_s: float = 0.0) -> list[Out]:
+        """Work on one item that has waited so long."""
+        first, second = self._first, self._second
+        outputs, first_s, seconds_s = await first.worker.call(
+            _timed_both, first.stage.process, second.stage.process, item
+        )
+        first.tell(waited_s, first_s)
+        for busy_s in seconds_s:
+            second.tell(0.0, busy_s)
+        return outputs
+
+    async def flush(self) -> list[Out]:
+        """Collect the tail."""
+        outputs = [output for middle in await self._first.flush() for output in await self._second.process(middle)]
+        return outputs + await self._second.flush()
 
 
 @asynccontextmanager
@@ -114,7 +162,7 @@ async def opened_on(
             observer.worker_ended(name, inbox, outbox)
 
 
-async def pump(inbox: Inbox[In], runner: StageRunner[In, Out], put: Callable[[Out], Awaitable[None]]) -> None:
+async def pump(inbox: Inbox[In], runner: Runner[In, Out], put: Callable[[Out], Awaitable[None]]) -> None:
     """Feed everything that comes to the stage, and its results to `put`, tail included."""
     async for item in inbox:
         for output in await runner.process(item, inbox.last_wait_s):
@@ -124,25 +172,31 @@ async def pump(inbox: Inbox[In], runner: StageRunner[In, Out], put: Callable[[Ou
 
 
 async def pump_bursts(
-    inbox: Channel[In], runner: StageRunner[In, Out], put: Callable[[list[Out]], Awaitable[None]]
+    inbox: Channel[In], runner: StageRunner[In, Out], put: Callable[[list[Out]], Awaitable[None]], *, burst_s: float
 ) -> None:
-    """Like `pump`, with what waits handed over in bursts, and what comes of each as one list, empty ones too."""
+    """Like `pump`, with what waits handed over in bursts, and what comes of each as one list, empty ones too.
+
+    A burst ends with the item on which its work has taken `burst_s`, or with the `BURST_ITEMS`th.
+    """
     items: deque[tuple[In, float]] = deque()
     async for item in inbox:
         items.append((item, inbox.last_wait_s))
         while len(inbox) and len(items) < BURST_ITEMS:
             items.append((inbox.take_nowait(), inbox.last_wait_s))
         while items:
-            await _hand_on(runner, items, put)
+            await _hand_on(runner, items, put, burst_s)
     await put(await runner.flush())
 
 
 async def _hand_on(
-    runner: StageRunner[In, Out], items: deque[tuple[In, float]], put: Callable[[list[Out]], Awaitable[None]]
+    runner: StageRunner[In, Out],
+    items: deque[tuple[In, float]],
+    put: Callable[[list[Out]], Awaitable[None]],
+    burst_s: float,
 ) -> None:
     outputs: list[Out] = []
     try:
-        await runner.process_burst(items, outputs)
+        await runner.process_burst(items, outputs, burst_s)
     except Exception:
         await put(outputs)
         raise
@@ -155,10 +209,25 @@ def _timed(work: Callable[[In], Iterable[Out]], item: In) -> tuple[list[Out], fl
     return outputs, time.monotonic() - started_s
 
 
-def _timed_burst(work: Callable[[In], Iterable[Out]], items: list[In], outputs: list[Out]) -> list[float]:
+def _timed_both(
+    first: Callable[[In], Iterable[Middle]], second: Callable[[Middle], Iterable[Out]], item: In
+) -> tuple[list[Out], float, list[float]]:
+    middles, first_s = _timed(first, item)
+    outputs: list[Out] = []
+    seconds_s: list[float] = []
+    for middle in middles:
+        more, busy_s = _timed(second, middle)
+        outputs += more
+        seconds_s.append(busy_s)
+    return outputs, first_s, seconds_s
+
+
+def _timed_burst(
+    work: Callable[[In], Iterable[Out]], items: list[In], outputs: list[Out], burst_s: float
+) -> list[float]:
     busy_s: list[float] = []
     for item in items:
-        if sum(busy_s) >= BURST_S:
+        if sum(busy_s) >= burst_s:
             break
         more, one_s = _timed(work, item)
         outputs += more

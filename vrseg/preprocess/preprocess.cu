@@ -7,7 +7,7 @@
 
 const int MAX_SLOTS = 16;         // frames of one launch
 const int COLUMNS = 2;            // of a thread: neighbours, or (kernels named any_) a row of the block's threads apart
-const int STRIP = 4;              // pixels of a thread in a column, one below the other
+const int STRIP = 8;              // pixels of a thread in a column, one below the other
 const int WIDE = 32 * COLUMNS, TALL = 8 * STRIP; // pixels of a block of the quick kernels
 // The sum of the weights of a box along a row: the most that 16 bits hold. Sums of 8-bit samples are exact as floats.
 const float ONE = 65535.0f;

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from vrseg.frame import Packet, SourceInfo
 
-# Packets per read: enough to make the hop between threads cheap, few enough to stay in cache.
-_PACKETS_PER_READ = 4
+# Packets per read: enough to make the hop between threads cheap, and no more than the queue behind has room for.
+_PACKETS_PER_READ = 16
 # A pause in the timestamps longer than this is an edit, not a slow film: play on at once.
 _LONGEST_PAUSE_S = 5.0
 

@@ -160,24 +160,28 @@ class StageMeter:
         end = end or self.mark()
         window_s = max(end.at_s - start.at_s, 1e-9)
         stages: list[StageReading] = []
+        fed_by = 0.0
         for stage, gauge in self._gauges.items():
             if not gauge.items:
                 continue
             before, after = start.totals[stage], end.totals[stage]
-            fed_by = stages[-1].output_full_ratio if stages else 0.0
+            # a stage without a queue of its own is fed straight from what the stage before it fills
+            if after.inbox_s > before.inbox_s:
+                fed_by = _share(after.inbox_full_s - before.inbox_full_s, after.inbox_s - before.inbox_s)
+            input_full_ratio, output_full_ratio = fed_by, 0.0
+            # and one that fills none hands on at once: the next one is fed from the same queue
+            if after.outbox_s > before.outbox_s:
+                fed_by = output_full_ratio = _share(
+                    after.outbox_full_s - before.outbox_full_s, after.outbox_s - before.outbox_s
+                )
             stages.append(
                 StageReading(
                     stage=stage,
                     workers=gauge.workers,
                     items=gauge.items,
                     busy_ratio=_share(after.busy_s - before.busy_s, after.worker_s - before.worker_s),
-                    # a stage without a queue of its own is fed straight from what the stage before it fills
-                    input_full_ratio=_share(after.inbox_full_s - before.inbox_full_s, after.inbox_s - before.inbox_s)
-                    if after.inbox_s > before.inbox_s
-                    else fed_by,
-                    output_full_ratio=_share(
-                        after.outbox_full_s - before.outbox_full_s, after.outbox_s - before.outbox_s
-                    ),
+                    input_full_ratio=input_full_ratio,
+                    output_full_ratio=output_full_ratio,
                     duration=quantiles(gauge.durations_s),
                     wait=quantiles(gauge.waits_s),
                 )
