@@ -116,7 +116,7 @@ class Absence:
 
 
 class DeviceTimed(Protocol):
-    """A stage that only asks a device to work. Its own time says nothing; the device's does."""
+    """A stage that asks a device to work. Its own time says nothing; the device's does."""
 
     device_s: float
     """Seconds that the device worked for this stage on the batch that it finished last."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -61,6 +62,42 @@ def test_headers_told_outside_of_the_stream_are_put_in_at_entries_only() -> None
     assert stream.convert(idr, entry=True) == headers + bytes(idr)
     assert stream.convert(idr, entry=False) == bytes(idr)
     assert stream.convert(complete, entry=True) == bytes(complete)
+
+
+def test_new_headers_that_come_before_an_entry_are_those_of_the_entry(make_clip: MakeClip, tmp_path: Path) -> None:
+    """FLV, and so RTMP, has them on whatever packet comes next."""
+    small, large = (
+        flv_tags(make_clip(tmp_path / f"{width}.flv", width=width, height=64, gop=2).read_bytes()) for width in (64, 96)
+    )
+    (head, first), (new_head, _) = small[:2], large[:2]
+    # Headers, key frame, the other film's headers, a picture of the first, the other's key frame.
+    film = FLV + b"".join((head, first, new_head, small[2], large[3]))
+    sequences = []
+    with av.open(io.BytesIO(film), "r", format="flv") as container:
+        video = container.streams.video[0]
+        stream = ByteStream("h264", video.codec_context.extradata or b"")
+        packets = [packet for packet in container.demux(video) if packet.size]
+        for packet in packets:
+            unit = stream.convert(packet, entry=packet.is_keyframe)
+            sequences.append(stream.syntax.sequence(unit))
+    assert [packet.is_keyframe for packet in packets] == [True, False, True]
+    assert [packet.has_sidedata("new_extradata") for packet in packets] == [False, True, False]
+    assert sequences[0] != sequences[2] != b""
+    assert sequences[2] in new_head
+
+
+FLV = b"FLV\1\1\0\0\0\x09\0\0\0\0"
+
+
+def flv_tags(film: bytes) -> list[bytes]:
+    """Return the tags of video, the headers' first, each with its length behind it."""
+    tags, at = [], len(FLV)
+    while at < len(film):
+        end = at + 11 + int.from_bytes(film[at + 1 : at + 4], "big") + 4
+        if film[at] == 9:
+            tags.append(film[at:end])
+        at = end
+    return tags
 
 
 @pytest.mark.parametrize(("length_size", "lengths"), [(4, (3, 0, 2)), (2, (3, 2)), (2, (0, 5)), (1, (1, 4)), (4, (5,))])

@@ -9,11 +9,13 @@ import pytest
 from plugins.toys import Ear
 
 from vrseg.pipeline.channel import Channel
-from vrseg.pipeline.run import BURST_ITEMS, LIVE_BURST_S, opened, pump_bursts
+from vrseg.pipeline.run import Burst, opened, pump_bursts
 from vrseg.pipeline.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+BURST = Burst(items=4, duration_s=0.002)
 
 
 class Doubling:
@@ -50,7 +52,7 @@ async def pumped(stage: Doubling, items: int) -> list[tuple[int, int]]:
         came.extend((output, len(stage.began_s)) for output in outputs)
 
     async with opened("decode", stage, Ear()) as runner:
-        await pump_bursts(inbox, runner, put, burst_s=LIVE_BURST_S)
+        await pump_bursts(inbox, runner, put, BURST)
     return came
 
 
@@ -60,25 +62,25 @@ def test_a_burst_keeps_order_and_tail() -> None:
 
 
 def test_small_work_that_waits_is_done_in_one_visit_to_the_thread() -> None:
-    came = asyncio.run(pumped(Doubling(), 2 * BURST_ITEMS))
-    assert came[0] == (0, BURST_ITEMS)
+    came = asyncio.run(pumped(Doubling(), 2 * BURST.items))
+    assert came[0] == (0, BURST.items)
 
 
 def test_long_work_is_handed_on_as_soon_as_it_is_done() -> None:
-    came = asyncio.run(pumped(Doubling(work_s=1.2 * LIVE_BURST_S), 2 * BURST_ITEMS))
-    assert [begun for _, begun in came[:-1]] == [1 + item for item in range(2 * BURST_ITEMS) for _ in (0, 1)]
+    came = asyncio.run(pumped(Doubling(work_s=1.2 * BURST.duration_s), 2 * BURST.items))
+    assert [begun for _, begun in came[:-1]] == [1 + item for item in range(2 * BURST.items) for _ in (0, 1)]
 
 
 def test_what_came_before_a_failure_is_handed_on() -> None:
     class Failing(Doubling):
         def process(self, item: int, /) -> Iterable[int]:
-            if item == BURST_ITEMS - 1:
+            if item == BURST.items - 1:
                 raise ValueError("this one")
             return super().process(item)
 
     async def main() -> None:
-        inbox: Channel[int] = Channel("in", BURST_ITEMS)
-        for item in range(BURST_ITEMS):
+        inbox: Channel[int] = Channel("in", BURST.items)
+        for item in range(BURST.items):
             inbox.put_nowait(item)
         came: list[int] = []
 
@@ -87,8 +89,8 @@ def test_what_came_before_a_failure_is_handed_on() -> None:
 
         with pytest.raises(ValueError, match="this one"):
             async with opened("decode", Failing(), Ear()) as runner:
-                await pump_bursts(inbox, runner, put, burst_s=LIVE_BURST_S)
-        assert came == [item for item in range(BURST_ITEMS - 1) for _ in (0, 1)]
+                await pump_bursts(inbox, runner, put, BURST)
+        assert came == [item for item in range(BURST.items - 1) for _ in (0, 1)]
 
     asyncio.run(main())
 

@@ -2,13 +2,27 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from plugins.toys import AskingEngine, Ear, ToyDecoder, ToyEncoder, ToyEngine, ToySink, ToySource, toy_model, toy_stream
+from plugins.toys import (
+    AskingEngine,
+    AskingPreprocess,
+    Ear,
+    ToyDecoder,
+    ToyEncoder,
+    ToyEngine,
+    ToyHead,
+    ToySink,
+    ToySource,
+    toy_model,
+    toy_stream,
+)
 from prometheus_client import CollectorRegistry
 
 from vrseg.backoff import Backoff
@@ -377,44 +391,100 @@ def test_batches_follow_an_engine_that_shrinks() -> None:
     asyncio.run(main())
 
 
-def test_stages_that_only_ask_a_device_share_a_thread_and_each_is_told_with_the_device_s_time() -> None:
+def test_preprocessing_and_inference_that_only_ask_a_device_share_a_thread() -> None:
     async def main() -> None:
-        threads: dict[str, str] = {}
+        told: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
+        threads: list[str] = []
 
         class Listening(Ear):
             def stage_done(self, stage: StageName, waited_s: float, busy_s: float, *, thread: str = "") -> None:
-                super().stage_done(stage, waited_s, busy_s, thread=thread)
                 told[stage].append((busy_s, thread))
 
-        class Noting(AskingEngine):
+        class Preprocess(AskingPreprocess):
             def open(self) -> None:
                 super().open()
-                threads["infer"] = threading.current_thread().name
+                threads.append(threading.current_thread().name)
 
-        told: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
+        class Engine(AskingEngine):
+            def open(self) -> None:
+                super().open()
+                threads.append(threading.current_thread().name)
+
         ear = Listening()
-        runner = ModelRunner(toy_model(Noting(), max_batch=1), ear)
+        runner = ModelRunner(replace(toy_model(Engine(), max_batch=1), preprocess=Preprocess()), ear)
         stages = toy_stream("a", lambda: ToySource(20), sink := ToySink())
         ledger = Ledger("a", 10, ear)
         await with_model(runner, lambda: run(stages, model=runner, ledger=ledger, ear=ear))
         assert len(sink.pts) == ledger.delivered == 20
-        assert threads["infer"] == "toy.enqueue"
-        assert told["preprocess"] == [(0.001, "toy.preprocess")] * 20
+        assert threads == ["toy.enqueue"] * 2
+        assert told["preprocess"] == [(0.001, "toy.preprocess")] * 20, "the device's time, not the thread's"
         assert told["infer"] == [(0.02, "toy.infer")] * 20
         assert ear.workers == 0
 
     asyncio.run(main())
 
 
-def test_an_engine_that_shares_its_thread_is_named_as_the_bottleneck() -> None:
+def test_a_device_that_is_busy_is_named_as_the_bottleneck_though_a_batch_always_waits_for_the_head() -> None:
+    class Head(ToyHead):
+        device_s = 0.001
+
     async def main() -> None:
         recorder = Recorder(Metrics(CollectorRegistry()), make_logger("text", "error"))
-        ledger = Ledger("a", 4, recorder)
+        ledger = Ledger("a", 6, recorder)
         recorder.add_stream(ledger)
-        runner = ModelRunner(toy_model(AskingEngine(work_s=0.02), max_batch=1), recorder)
+        runner = ModelRunner(toy_model(AskingEngine(), head=Head(wait_s=0.022), max_batch=1), recorder)
         stages = toy_stream("a", lambda: ToySource(60), ToySink())
         await with_model(runner, lambda: run(stages, model=runner, ledger=ledger, ear=recorder))
         assert find_bottleneck(recorder.overall()).stage == "infer"
+
+    asyncio.run(main())
+
+
+def test_a_model_that_is_cancelled_does_not_wait_for_memory_that_it_holds_itself() -> None:
+    async def main() -> None:
+        ear, ledger = Ear(), Ledger("a", 50, Ear())
+        runner = ModelRunner(toy_model(AskingEngine(), head=ToyHead(wait_s=0.3), max_batch=1), ear)
+        stages = toy_stream("a", lambda: ToySource(30), ToySink(), size=30)
+        serving = asyncio.create_task(runner.run())
+        await runner.ready.wait()
+        streaming = asyncio.create_task(run(stages, model=runner, ledger=ledger, ear=ear))
+        await asyncio.sleep(0.45)
+        started_s = time.monotonic()
+        serving.cancel()
+        await asyncio.wait([serving])
+        assert time.monotonic() - started_s < AskingEngine.patience_s / 2
+        streaming.cancel()
+        await asyncio.wait([streaming])
+        assert ledger.unaccounted == ledger.held == 0
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("live", "size", "handful"), [(True, 4, 4), (True, 2, 2), (True, 9, 4), (False, 4, 8)])
+def test_live_packets_are_decoded_in_handfuls_that_the_queue_has_room_for(live: bool, size: int, handful: int) -> None:
+    class Clump(ToySource):
+        def read(self) -> list[Packet]:
+            return [packet for _ in range(self.count - self.sent) for packet in super(Clump, self).read()]
+
+    class Counting(ToyDecoder):
+        done = 0
+
+        def open(self) -> None:
+            time.sleep(0.2)  # meanwhile all packets come
+            super().open()
+
+        def process(self, item: Packet, /) -> Iterable[Frame]:
+            self.done += 1
+            return super().process(item)
+
+    async def main() -> None:
+        ear, ledger, decoder = Ear(), Ledger("a", 50, Ear()), Counting("a")
+        runner = ModelRunner(toy_model(), ear)
+        stages = toy_stream("a", lambda: Clump(16), ToySink(), make_decoder=lambda _: decoder, size=size, live=live)
+        came: list[int] = []
+        stages.taps.input.watch = lambda _frame: came.append(decoder.done)
+        await with_model(runner, lambda: run(stages, model=runner, ledger=ledger, ear=ear))
+        assert came[0] == handful
 
     asyncio.run(main())
 

@@ -141,6 +141,33 @@ class ToyEngine(StageThread):
         return ()
 
 
+class ToyBlock:
+    """Memory of a device that one batch has at a time: who asks for it while it is lent waits."""
+
+    def __init__(self) -> None:
+        self._free = threading.Semaphore(1)
+
+    def lend(self, patience_s: float) -> ToyLease:
+        if not self._free.acquire(timeout=patience_s):
+            raise RuntimeError("toy block did not come back")
+        return ToyLease(self._free)
+
+
+class ToyLease:
+    """A block on loan. It comes back when it is released, or when nobody holds it any more."""
+
+    def __init__(self, free: threading.Semaphore) -> None:
+        self._free: threading.Semaphore | None = free
+
+    def release(self) -> None:
+        free, self._free = self._free, None
+        if free is not None:
+            free.release()
+
+    def __del__(self) -> None:
+        self.release()
+
+
 class AskingPreprocess(ToyPreprocess):
     """Says that it only asks a device."""
 
@@ -148,15 +175,33 @@ class AskingPreprocess(ToyPreprocess):
 
 
 class AskingEngine(ToyEngine):
-    """As `AskingPreprocess`."""
+    """As `AskingPreprocess`. It writes its answers into a block of which there is one."""
 
     device_s = 0.02
+    patience_s = 5.0
+
+    def __init__(self, work_s: float = 0.0, fail_at: int | None = None) -> None:
+        super().__init__(work_s, fail_at)
+        self._block = ToyBlock()
+
+    def process(self, item: Batch, /) -> Iterable[Inference]:
+        for inference in super().process(item):
+            yield replace(inference, outputs={"answer": self._block.lend(self.patience_s)})
 
 
 class ToyHead(StageThread):
+    """Lets go of the answers, then waits as for a device: `wait_s`."""
+
+    def __init__(self, wait_s: float = 0.0) -> None:
+        super().__init__()
+        self._wait_s = wait_s
+
     def process(self, item: Inference, /) -> Iterable[Frame]:
         self.check()
-        yield from item.frames
+        for lease in item.outputs.values():
+            lease.release()
+        time.sleep(self._wait_s)
+        return item.frames
 
     def flush(self) -> Iterable[Frame]:
         return ()
@@ -310,12 +355,18 @@ class Ear:
         self.packets_lost[reason] += count
 
 
-def toy_model(engine: ToyEngine | None = None, *, max_batch: int = 4, max_delay_s: float = 0.002) -> ModelStages:
+def toy_model(
+    engine: ToyEngine | None = None,
+    *,
+    head: ToyHead | None = None,
+    max_batch: int = 4,
+    max_delay_s: float = 0.002,
+) -> ModelStages:
     return ModelStages(
         name="toy",
         preprocess=AskingPreprocess() if isinstance(engine, AskingEngine) else ToyPreprocess(),
         infer=engine or ToyEngine(),
-        postprocess=ToyHead(),
+        postprocess=head or ToyHead(),
         max_batch=max_batch,
         max_delay_s=max_delay_s,
     )

@@ -11,14 +11,19 @@ import numpy as np
 import pytest
 
 from vrseg.errors import ConfigError, MediaError
+from vrseg.source import file
+from vrseg.source.container import packets_of
 from vrseg.source.file import FileSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
     from plugins.clips import MakeClip
 
+    from vrseg.frame import Packet
     from vrseg.stage import Source
 
 
@@ -178,6 +183,22 @@ def test_a_truncated_file_with_its_index_gives_what_is_there(make_clip: MakeClip
     source = FileSource(str(path))
     source.open()
     assert 15 < len(list(times_s(source))) < 45
+    source.close()
+
+
+def test_what_was_read_before_an_error_is_handed_on_before_it(
+    make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(container: InputContainer, video: VideoStream) -> Iterator[Packet]:
+        yield from itertools.islice(packets_of(container, video), 21)
+        raise av.error.OSError(5, "Input/output error")
+
+    monkeypatch.setattr(file, "packets_of", failing)
+    source = FileSource(str(make_clip(tmp_path / "clip.mp4")))
+    source.open()
+    assert len(source.read()) + len(source.read()) == 21
+    with pytest.raises(MediaError, match="Input/output error"):
+        source.read()
     source.close()
 
 

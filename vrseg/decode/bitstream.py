@@ -118,8 +118,8 @@ class ByteStream:
         Raises:
             DamagedUnitError: it is empty, or its parts do not add up.
         """
-        # Only at entries: parameters change nowhere else, and to ask PyAV costs as much as all that follows.
-        if entry and packet.has_sidedata("new_extradata"):
+        # Not at entries only: FLV has new parameters on whatever packet comes next.
+        if packet.has_sidedata("new_extradata"):
             extradata = bytes(packet.get_sidedata("new_extradata"))
             self._source, self._headers = syntax_of(self._codec, extradata), _headers_in(self._codec, extradata)
         unit = bytearray(packet)

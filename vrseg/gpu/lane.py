@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Lane:
-    """One model's way through the GPU. Given to all its stages; each calls `open` on its own thread."""
+    """One model's way through the GPU. Given to all its stages; each calls `open` on the thread that it works on."""
 
     def __init__(self, gpu: Gpu, spec: ModelSpec, *, max_batch: int) -> None:
         self.gpu = gpu

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from vrseg.backoff import wait_or_stop
 from vrseg.errors import SourceStalledError, StreamLostError, TransientError, VrsegError
 from vrseg.pipeline.channel import Channel, ChannelClosedError
-from vrseg.pipeline.run import FILE_BURST_S, LIVE_BURST_S, opened, pump_bursts
+from vrseg.pipeline.run import Burst, opened, pump_bursts
 from vrseg.pipeline.worker import Worker
 
 if TYPE_CHECKING:
@@ -75,6 +75,14 @@ class Ingest:
         self._running = False
         self._frames = ledger.entered
 
+    @property
+    def _burst(self) -> Burst:
+        """Of packets for the decoder. A file is in no hurry."""
+        if not self._stages.live:
+            return Burst(items=8, duration_s=0.02)
+        # Frames of one burst push each other out of a queue that is shorter: nobody can take one before all are in.
+        return Burst(items=min(4, self._decoded.capacity), duration_s=0.002)
+
     async def run(self, stop: asyncio.Event) -> None:
         """Read until the source ends or `stop` is set; then close the queue.
 
@@ -133,8 +141,7 @@ class Ingest:
                 inbox=packets,
                 outbox=self._decoded,
             ) as runner:
-                burst_s = LIVE_BURST_S if self._stages.live else FILE_BURST_S
-                await pump_bursts(packets, runner, self._accept_all, burst_s=burst_s)
+                await pump_bursts(packets, runner, self._accept_all, self._burst)
             self._tell_damage()
             guard.cancel()
         if not guard.cancelled() and (stalled := guard.result()):

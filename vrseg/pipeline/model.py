@@ -47,7 +47,7 @@ class ModelRunner:
     """Serves streams with one model. Frames of a stream come back in order.
 
     Each of the three stages works on one batch, and one waits at most before the next: more would only add latency.
-    Stages that only ask a device to work share a thread.
+    Preprocessing and inference share a thread where they only ask a device to work.
     """
 
     def __init__(self, stages: ModelStages, observer: Observer) -> None:
@@ -129,7 +129,7 @@ class ModelRunner:
                 watch,
                 thread=f"{name}.postprocess",
                 niceness=stages.niceness,
-                inbox=inferred,
+                inbox=None if together else inferred,
             ) as post,
             asyncio.TaskGroup() as group,
         ):
@@ -163,12 +163,16 @@ class ModelRunner:
 
     @asynccontextmanager
     async def _opened_together(self, inferred: Channel[Inference]) -> AsyncIterator[tuple[Feed, ...]]:
-        """Open preprocessing and inference on one thread: both only ask a device, which does them in order anyway."""
+        """Open preprocessing and inference on one thread: both only ask a device, which does them in order anyway.
+
+        What was asked for waits for the device, not for the head. So the queue between tells nothing of either, and
+        the observer does not see it.
+        """
         name, stages, watch = self.name, self._stages, self._observer
         async with (
             Worker(f"{name}.enqueue", niceness=stages.niceness) as worker,
             opened_on(worker, "preprocess", stages.preprocess, watch),
-            opened_on(worker, "infer", stages.infer, watch, outbox=inferred),
+            opened_on(worker, "infer", stages.infer, watch),
         ):
             both = InOneVisit(
                 StageRunner("preprocess", stages.preprocess, worker, watch, thread=f"{name}.preprocess"),

@@ -46,7 +46,7 @@ class Observer(Protocol):
         """That thread is gone."""
 
     def stage_done(self, stage: StageName, waited_s: float, busy_s: float, *, thread: str = "") -> None:
-        """One item waited, then was worked on; `thread` is the name of who did it, where that is known."""
+        """One item waited, then was worked on; `thread` names who did it (a thread, or a part of one), if known."""
 
     def batch_done(self, model: str, size: int, *, ok: bool) -> None:
         """One inference call ended."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from vrseg.pipeline.worker import Worker
@@ -22,11 +23,15 @@ Middle = TypeVar("Middle")
 Out_co = TypeVar("Out_co", covariant=True)
 In_contra = TypeVar("In_contra", contravariant=True)
 
-# Small work that waits is done in one visit to the thread: the way there and back costs as much as the work itself.
-# But no longer than this, which is what a burst may add to the age of its first output. A file is in no hurry.
-BURST_ITEMS = 8
-LIVE_BURST_S = 0.002
-FILE_BURST_S = 0.02
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Burst:
+    """Small work that waits is done in one visit to the thread: the way there and back costs as much as the work."""
+
+    items: int
+    """At most so many."""
+    duration_s: float
+    """None is begun after that: it is what a burst may add to the age of its first output."""
 
 
 class Inbox(Protocol[Out_co]):
@@ -53,7 +58,7 @@ class StageRunner(Generic[In, Out]):
     def __init__(
         self, name: StageName, stage: Stage[In, Out], worker: Worker, observer: Observer, *, thread: str = ""
     ) -> None:
-        """Store what is given; `thread` is what the observer is told, where it is not the worker's name."""
+        """Store what is given; `thread` is what the observer is told instead of the worker's name."""
         self.stage = stage
         self.worker = worker
         self._name: StageName = name
@@ -72,13 +77,13 @@ class StageRunner(Generic[In, Out]):
         busy_s = getattr(self.stage, "device_s", busy_s)
         self._observer.stage_done(self._name, waited_s, busy_s, thread=self._thread)
 
-    async def process_burst(self, items: deque[tuple[In, float]], outputs: list[Out], burst_s: float) -> None:
-        """Work on the first of `items`, (item, how long it waited), and on more while `burst_s` lasts; remove those.
+    async def process_burst(self, items: deque[tuple[In, float]], outputs: list[Out], duration_s: float) -> None:
+        """Work on the first of `items`, (item, how long it waited), and begin more for `duration_s`; remove those.
 
         What comes out is added to `outputs`: should one fail, what came before it is there.
         """
         waiting = [item for item, _ in items]
-        for busy_s in await self.worker.call(_timed_burst, self.stage.process, waiting, outputs, burst_s):
+        for busy_s in await self.worker.call(_timed_burst, self.stage.process, waiting, outputs, duration_s):
             _, waited_s = items.popleft()
             self.tell(waited_s, busy_s)
 
@@ -165,26 +170,27 @@ async def opened_on(
 async def pump(inbox: Inbox[In], runner: Runner[In, Out], put: Callable[[Out], Awaitable[None]]) -> None:
     """Feed everything that comes to the stage, and its results to `put`, tail included."""
     async for item in inbox:
-        for output in await runner.process(item, inbox.last_wait_s):
-            await put(output)
-    for output in await runner.flush():
+        await _put_all(await runner.process(item, inbox.last_wait_s), put)
+        del item  # nothing is held while the next is waited for: it may be what somebody else waits for
+    await _put_all(await runner.flush(), put)
+
+
+async def _put_all(outputs: list[Out], put: Callable[[Out], Awaitable[None]]) -> None:
+    for output in outputs:
         await put(output)
 
 
 async def pump_bursts(
-    inbox: Channel[In], runner: StageRunner[In, Out], put: Callable[[list[Out]], Awaitable[None]], *, burst_s: float
+    inbox: Channel[In], runner: StageRunner[In, Out], put: Callable[[list[Out]], Awaitable[None]], burst: Burst
 ) -> None:
-    """Like `pump`, with what waits handed over in bursts, and what comes of each as one list, empty ones too.
-
-    A burst ends with the item on which its work has taken `burst_s`, or with the `BURST_ITEMS`th.
-    """
+    """Like `pump`, with what waits handed over in bursts, and what comes of each as one list, empty ones too."""
     items: deque[tuple[In, float]] = deque()
     async for item in inbox:
         items.append((item, inbox.last_wait_s))
-        while len(inbox) and len(items) < BURST_ITEMS:
+        while len(inbox) and len(items) < burst.items:
             items.append((inbox.take_nowait(), inbox.last_wait_s))
         while items:
-            await _hand_on(runner, items, put, burst_s)
+            await _hand_on(runner, items, put, burst)
     await put(await runner.flush())
 
 
@@ -192,11 +198,11 @@ async def _hand_on(
     runner: StageRunner[In, Out],
     items: deque[tuple[In, float]],
     put: Callable[[list[Out]], Awaitable[None]],
-    burst_s: float,
+    burst: Burst,
 ) -> None:
     outputs: list[Out] = []
     try:
-        await runner.process_burst(items, outputs, burst_s)
+        await runner.process_burst(items, outputs, burst.duration_s)
     except Exception:
         await put(outputs)
         raise
@@ -223,11 +229,11 @@ def _timed_both(
 
 
 def _timed_burst(
-    work: Callable[[In], Iterable[Out]], items: list[In], outputs: list[Out], burst_s: float
+    work: Callable[[In], Iterable[Out]], items: list[In], outputs: list[Out], duration_s: float
 ) -> list[float]:
     busy_s: list[float] = []
     for item in items:
-        if sum(busy_s) >= burst_s:
+        if sum(busy_s) >= duration_s:
             break
         more, one_s = _timed(work, item)
         outputs += more

