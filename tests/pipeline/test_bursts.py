@@ -15,7 +15,7 @@ from vrseg.pipeline.worker import Worker
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-BURST = Burst(items=4, duration_s=0.002)
+BURST = Burst(items=4, duration_s=0.1)  # a busy machine may leave a thread alone for a while
 
 
 class Doubling:
