@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -480,11 +480,11 @@ def test_live_packets_are_decoded_in_handfuls_that_the_queue_has_room_for(live: 
     async def main() -> None:
         ear, ledger, decoder = Ear(), Ledger("a", 50, Ear()), Counting("a")
         runner = ModelRunner(toy_model(), ear)
-        stages = toy_stream("a", lambda: Clump(16), ToySink(), make_decoder=lambda _: decoder, size=size, live=live)
-        came: list[int] = []
-        stages.taps.input.watch = lambda _frame: came.append(decoder.done)
+        stages = toy_stream("a", lambda: Clump(64), ToySink(), make_decoder=lambda _: decoder, size=size, live=live)
+        handfuls: Counter[int] = Counter()
+        stages.taps.input.watch = lambda _frame: handfuls.update([decoder.done])  # the same for all of one visit
         await with_model(runner, lambda: run(stages, model=runner, ledger=ledger, ear=ear))
-        assert came[0] == handful
+        assert max(handfuls.values()) == handful, "a busy machine may end some of them before, and none after that"
 
     asyncio.run(main())
 
