@@ -14,6 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,8 +115,8 @@ def decode(bench: Bench) -> None:
         units = annex_b(packets)
         pairs = [
             (
-                on_threads(threads, lambda: bare_decode(units, codec, repeats)),  # noqa: B023 -- run at once
-                on_threads(threads, lambda: stage_decode(bench, path, repeats)),  # noqa: B023 -- as above
+                on_threads(threads, partial(bare_decode, units, codec, repeats)),
+                on_threads(threads, partial(stage_decode, bench, path, repeats)),
             )
             for _ in range(ROUNDS)
         ]
@@ -159,19 +160,9 @@ def file(bench: Bench) -> None:
 
 def latency(bench: Bench) -> None:
     """Live: decoded to drawn. With B-frames pictures come two at once, so that one waits for the other."""
-    for kind, b_frames in (("", False), (", B-frames", True)):
-        fast = bench.made(
-            f"hd60{kind[2:]}.mp4",
-            lambda path: write_clip(
-                bench.clip,
-                path,
-                size=HD,
-                codec="libx264",
-                frames=1800,
-                rate=60,
-                b_frames=b_frames,  # noqa: B023 -- called at once
-            ),
-        )
+    write = partial(write_clip, bench.clip, size=HD, codec="libx264", frames=1800, rate=60)
+    for kind, name, b_frames in (("", "hd60.mp4", False), (", B-frames", "hd60_b_frames.mp4", True)):
+        fast = bench.made(name, partial(write, b_frames=b_frames))
         load = Load(clips=(fast,), seconds=20, batch=1, realtime=True, max_delay_s=0.0)
         bench.figures[f"live 1080p60{kind}, batch 1"] = with_names(run_load(load, bench.backend, bench.work(1, 1)))
     clip = bench.long_hd()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vrseg.pipeline.batcher import Batcher, Inlet
@@ -14,14 +15,13 @@ from vrseg.pipeline.worker import Worker
 from vrseg.stage import asks_device
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
     from vrseg.frame import Batch, Frame, Inference
     from vrseg.pipeline.observer import Observer
     from vrseg.stage import Infer, Postprocess, Preprocess
 
-    PutInference: TypeAlias = Callable[[Inference], Awaitable[None]]
-    Feed: TypeAlias = Callable[[PutInference], Coroutine[None, None, None]]
+    Feed: TypeAlias = Callable[[], Coroutine[None, None, None]]
     """Brings frames as far as inference, until the model is closed."""
 
 
@@ -108,18 +108,6 @@ class ModelRunner:
     async def _serve(self) -> None:
         name, stages, watch = self.name, self._stages, self._observer
         inferred: Channel[Inference] = Channel(f"{name}.inferred", 1)
-
-        def follow_engine() -> None:
-            """It may shrink, when memory runs out, or change for another one."""
-            self._batcher.max_size = min(self.max_batch, stages.largest_batch())
-
-        async def put_inferred(inference: Inference) -> None:
-            follow_engine()
-            watch.batch_done(name, len(inference.frames), ok=True)
-            for frame in inference.frames:
-                watch.frame_passed(frame.stream, "infer")
-            await inferred.put(inference)
-
         together = asks_device(stages.preprocess) and asks_device(stages.infer)
         async with (
             (self._opened_together if together else self._opened_apart)(inferred) as feeds,
@@ -133,10 +121,10 @@ class ModelRunner:
             ) as post,
             asyncio.TaskGroup() as group,
         ):
-            follow_engine()
+            self._follow_engine()
             self.ready.set()
             for feed in feeds:
-                group.create_task(feed(put_inferred))
+                group.create_task(feed())
             group.create_task(_emptying(inferred, pump(inferred, post, self._hand_back)))
 
     @asynccontextmanager
@@ -152,14 +140,11 @@ class ModelRunner:
                 "infer", stages.infer, watch, thread=f"{name}.infer", niceness=nice, inbox=prepared, outbox=inferred
             ) as infer,
         ):
-
-            def prepare(_put: PutInference) -> Coroutine[None, None, None]:
-                return _closing(prepared, pump(self._batcher, preprocess, prepared.put))
-
-            def work(put: PutInference) -> Coroutine[None, None, None]:
-                return _closing(inferred, _emptying(prepared, pump(prepared, infer, put)))
-
-            yield prepare, work
+            put = partial(self._pass_on, inferred)
+            yield (
+                lambda: _closing(prepared, pump(self._batcher, preprocess, prepared.put)),
+                lambda: _closing(inferred, _emptying(prepared, pump(prepared, infer, put))),
+            )
 
     @asynccontextmanager
     async def _opened_together(self, inferred: Channel[Inference]) -> AsyncIterator[tuple[Feed, ...]]:
@@ -178,7 +163,19 @@ class ModelRunner:
                 StageRunner("preprocess", stages.preprocess, worker, watch, thread=f"{name}.preprocess"),
                 StageRunner("infer", stages.infer, worker, watch, thread=f"{name}.infer"),
             )
-            yield (lambda put: _closing(inferred, pump(self._batcher, both, put)),)
+            put = partial(self._pass_on, inferred)
+            yield (lambda: _closing(inferred, pump(self._batcher, both, put)),)
+
+    async def _pass_on(self, inferred: Channel[Inference], inference: Inference) -> None:
+        self._follow_engine()
+        self._observer.batch_done(self.name, len(inference.frames), ok=True)
+        for frame in inference.frames:
+            self._observer.frame_passed(frame.stream, "infer")
+        await inferred.put(inference)
+
+    def _follow_engine(self) -> None:
+        """It may shrink, when memory runs out, or change for another one."""
+        self._batcher.max_size = min(self.max_batch, self._stages.largest_batch())
 
     async def _hand_back(self, frame: Frame) -> None:
         inlet = self._inlets[frame.stream]
