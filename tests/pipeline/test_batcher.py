@@ -91,16 +91,61 @@ def test_a_batch_does_not_wait_for_a_stream_without_credits() -> None:
     asyncio.run(main())
 
 
-def test_streams_take_turns() -> None:
+def shares(batch: tuple[Frame, ...]) -> Counter[str]:
+    return Counter(one.stream for one in batch)
+
+
+def test_live_streams_take_turns_frame_by_frame() -> None:
     async def main() -> None:
         batcher = Batcher(4, 0.0)
-        greedy, modest = inlet("greedy"), inlet("modest")
+        greedy, modest = inlet("greedy", policy="drop_oldest"), inlet("modest", policy="drop_oldest")
         batcher.attach(greedy)
         batcher.attach(modest)
         await fill(greedy, 8)
         await fill(modest, 2)
-        first = Counter(one.stream for one in await anext(batcher))
-        assert first == {"greedy": 2, "modest": 2}
+        assert shares(await anext(batcher)) == {"greedy": 2, "modest": 2}
+
+    asyncio.run(main())
+
+
+def test_files_take_turns_batch_by_batch() -> None:
+    async def main() -> None:
+        batcher = Batcher(4, 0.0)
+        first, second = inlet("first"), inlet("second")
+        batcher.attach(first)
+        batcher.attach(second)
+        await fill(first, 8)
+        await fill(second, 6)
+        taken = [shares(await anext(batcher)) for _ in range(4)]
+        assert taken == [{"first": 4}, {"second": 4}, {"first": 4}, {"second": 2}]
+
+    asyncio.run(main())
+
+
+def test_a_turn_that_a_file_cannot_fill_is_filled_by_the_next() -> None:
+    async def main() -> None:
+        batcher = Batcher(4, 0.0)
+        short, long = inlet("short"), inlet("long")
+        batcher.attach(short)
+        batcher.attach(long)
+        await fill(short, 1)
+        await fill(long, 8)
+        assert shares(await anext(batcher)) == {"short": 1, "long": 3}
+
+    asyncio.run(main())
+
+
+def test_a_live_frame_does_not_wait_behind_a_file() -> None:
+    async def main() -> None:
+        batcher = Batcher(4, 0.0)
+        files, camera = [inlet("first"), inlet("second")], inlet("camera", policy="drop_oldest")
+        for one in (*files, camera):
+            batcher.attach(one)
+        for one in files:
+            await fill(one, 8)
+        await fill(camera, 1)
+        assert shares(await anext(batcher))["camera"] == 1
+        assert shares(await anext(batcher)).total() == 4, "and the files go on without it"
 
     asyncio.run(main())
 

@@ -397,7 +397,15 @@ def test_preprocessing_and_inference_that_only_ask_a_device_share_a_thread() -> 
         threads: list[str] = []
 
         class Listening(Ear):
-            def stage_done(self, stage: StageName, waited_s: float, busy_s: float, *, thread: str = "") -> None:
+            def stage_done(
+                self,
+                stage: StageName,
+                waited_s: float,
+                busy_s: float,
+                *,
+                ended_s: float | None = None,
+                thread: str = "",
+            ) -> None:
                 told[stage].append((busy_s, thread))
 
         class Preprocess(AskingPreprocess):
@@ -489,12 +497,13 @@ def test_live_packets_are_decoded_in_handfuls_that_the_queue_has_room_for(live: 
     asyncio.run(main())
 
 
-def test_a_slow_output_is_named_as_the_bottleneck() -> None:
+@pytest.mark.parametrize(("room", "frames", "work_s"), [(4, 60, 0.02), (34, 80, 0.02), (34, 600, 0.002)])
+def test_a_slow_output_is_named_as_the_bottleneck(room: int, frames: int, work_s: float) -> None:
     async def main() -> None:
         recorder = Recorder(Metrics(CollectorRegistry()), make_logger("text", "error"))
-        ledger = Ledger("a", 4, recorder)
+        ledger = Ledger("a", room, recorder)
         recorder.add_stream(ledger)
-        stages = toy_stream("a", lambda: ToySource(60), ToySink(work_s=0.02))
+        stages = toy_stream("a", lambda: ToySource(frames), ToySink(work_s=work_s))
         await run(stages, model=None, ledger=ledger, ear=recorder)
         assert find_bottleneck(recorder.overall()).kind == "sink"
 

@@ -319,7 +319,9 @@ class Ear:
     def worker_ended(self, stage: StageName, inbox: Channel[Any] | None, outbox: Channel[Any] | None) -> None:
         self.workers -= 1
 
-    def stage_done(self, stage: StageName, waited_s: float, busy_s: float, *, thread: str = "") -> None: ...
+    def stage_done(
+        self, stage: StageName, waited_s: float, busy_s: float, *, ended_s: float | None = None, thread: str = ""
+    ) -> None: ...
 
     def batch_done(self, model: str, size: int, *, ok: bool) -> None: ...
 

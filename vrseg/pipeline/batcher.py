@@ -33,6 +33,11 @@ class Inlet:
             self.ledger.drop("postprocess", "stopped")
 
     @property
+    def hurried(self) -> bool:
+        """Its frames may not wait: they would be dropped."""
+        return self.decoded.on_full != "block"
+
+    @property
     def ready(self) -> int:
         """Frames that could go now."""
         return min(len(self.decoded), self.ledger.credits)
@@ -51,16 +56,16 @@ class Inlet:
         """
         if self.decoded.closed or self.ledger.credits <= len(self.decoded):
             return False
-        if self.decoded.on_full == "block":
-            return len(self.decoded) < self.decoded.capacity
-        return not len(self.decoded)
+        return not len(self.decoded) if self.hurried else len(self.decoded) < self.decoded.capacity
 
 
 class Batcher:
     """An endless iterator of batches. A batch is made when it is asked for, so frames age in their own queues.
 
     It goes when it is full, when its oldest frame has waited `max_delay_s`, or when waiting cannot fill it further.
-    Streams take turns, one frame each; the turn moves on from batch to batch.
+    Streams take turns, and the turn moves on from batch to batch. While a live stream has a frame, a turn is one frame.
+    Among files it is as many as there are: what goes together through the model is handed on together behind it, in one
+    visit to each thread.
     """
 
     def __init__(self, max_size: int, max_delay_s: float) -> None:
@@ -116,7 +121,8 @@ class Batcher:
 
     def _gather(self) -> tuple[Frame, ...]:
         frames: list[Frame] = []
-        waited_s = 0.0
+        self.last_wait_s = 0.0
+        turn = 1 if any(inlet.hurried and inlet.ready for inlet in self._inlets) else self.max_size
         while len(frames) < self.max_size:
             inlet = next((inlet for inlet in self._inlets if inlet.ready), None)
             if inlet is None:
@@ -124,12 +130,16 @@ class Batcher:
             # who has just been served goes to the end of the line
             self._inlets.remove(inlet)
             self._inlets.append(inlet)
-            frames.append(inlet.decoded.take_nowait())
-            inlet.ledger.depart()
-            inlet.in_model += 1
-            waited_s = max(waited_s, inlet.decoded.last_wait_s)
-        self.last_wait_s = waited_s
+            count = min(turn, inlet.ready, self.max_size - len(frames))
+            frames += [self._take(inlet) for _ in range(count)]
         return tuple(frames)
+
+    def _take(self, inlet: Inlet) -> Frame:
+        frame = inlet.decoded.take_nowait()
+        inlet.ledger.depart()
+        inlet.in_model += 1
+        self.last_wait_s = max(self.last_wait_s, inlet.decoded.last_wait_s)
+        return frame
 
     async def _change(self, timeout_s: float | None) -> None:
         timer = None

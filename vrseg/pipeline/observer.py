@@ -45,8 +45,13 @@ class Observer(Protocol):
     def worker_ended(self, stage: StageName, inbox: Channel[Any] | None, outbox: Channel[Any] | None) -> None:
         """That thread is gone."""
 
-    def stage_done(self, stage: StageName, waited_s: float, busy_s: float, *, thread: str = "") -> None:
-        """One item waited, then was worked on; `thread` names who did it (a thread, or a part of one), if known."""
+    def stage_done(
+        self, stage: StageName, waited_s: float, busy_s: float, *, ended_s: float | None = None, thread: str = ""
+    ) -> None:
+        """One item waited, then was worked on, up to `ended_s` (monotonic time; just now, when nothing is given).
+
+        `thread` names who did it (a thread, or a part of one), if known.
+        """
 
     def batch_done(self, model: str, size: int, *, ok: bool) -> None:
         """One inference call ended."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
+from collections import deque
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vrseg.pipeline.run import StageRunner, opened, opened_on
-from vrseg.pipeline.video import Video, Written
+from vrseg.pipeline.video import Handful, Video, Written
 from vrseg.pipeline.worker import Worker
 from vrseg.stage import Absence
 
@@ -39,7 +41,33 @@ class OutputStages:
 # With a thread that a disk or a receiver holds. Less than what a service manager gives a cancelled process, see
 # `notify.STOP_MARGIN_S`.
 PATIENCE_S = 10.0
+# Longer visits save nothing more, and who cancels them waits for their end.
+VISIT_S = 0.02
 HOUSEKEEPING_EVERY_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supply:
+    """How frames come to the outputs of a stream."""
+
+    ahead: int
+    """With 0, frames are taken only when all outputs are done with those before. So what waits, waits as a frame,
+    where it can still grow too old and be dropped, and never as a packet. Where nothing grows too old, 1 keeps an
+    encoder from idling while the loop hands it the next."""
+    at_once: int
+    """At most so many are taken at once; fewer when they take longer than `VISIT_S`."""
+
+
+class _Pace:
+    """How many frames go to the outputs in one visit: the way to a thread and back costs as much as a small frame."""
+
+    def __init__(self, most: int) -> None:
+        self.frames = 1
+        self._most = most
+
+    def took(self, frames: int, duration_s: float) -> None:
+        """Follow what the last visit took."""
+        self.frames = max(1, min(self._most, int(VISIT_S * frames / max(duration_s, 1e-6))))
 
 
 class _Results:
@@ -48,9 +76,12 @@ class _Results:
     def __init__(self, sink: StageRunner[Frame, Never]) -> None:
         self._sink = sink
 
-    async def write(self, frame: Frame, waited_s: float) -> Written:
-        await self._sink.process(frame, waited_s)
-        return Written(handed_s=time.monotonic())
+    async def write(self, frames: Handful, written: list[Written]) -> None:
+        waiting = deque(frames)
+        try:
+            await self._sink.process_burst(waiting, [], math.inf)
+        finally:
+            written += [Written(handed_s=time.monotonic())] * (len(frames) - len(waiting))
 
     async def finish(self) -> None:
         await self._sink.flush()
@@ -69,14 +100,9 @@ async def run_outputs(
     ledger: Ledger,
     observer: Observer,
     presence: Presence,
-    *,
-    ahead: int,
+    supply: Supply,
 ) -> None:
     """Deliver every frame that comes to every output, then commit them all.
-
-    With `ahead` 0, a frame is taken only when all outputs are done with the one before. So what waits, waits as a
-    frame, where it can still grow too old and be dropped, and never as a packet. Where nothing grows too old, 1 keeps
-    an encoder from idling while the loop hands it the next frame.
 
     While `presence` says that a live source is away, outputs that want it get pictures that stand in for its frames.
     Those are in no books: they are no frames of the source.
@@ -92,12 +118,17 @@ async def run_outputs(
             opening = opened("sink", recorder, observer, thread=thread, patience_s=PATIENCE_S, inbox=inbox)
             runner = await stack.enter_async_context(opening)
             writers.append(_Results(runner))
-        last = _Last()
+        last, pace = _Last(), _Pace(supply.at_once)
 
         async def deliver() -> None:
             async for frame in rendered:
-                _book(ledger, frame, await _write_all(writers, frame, rendered.last_wait_s))
-                last.frame = frame
+                frames = [(frame, rendered.last_wait_s)]
+                while len(rendered) and len(frames) < pace.frames:
+                    frames.append((rendered.take_nowait(), rendered.last_wait_s))
+                began_s = time.monotonic()
+                await _write_all(writers, frames, ledger)
+                pace.took(len(frames), time.monotonic() - began_s)
+                last.frame, _ = frames[-1]
 
         async with asyncio.TaskGroup() as group:
             beside = [
@@ -106,7 +137,7 @@ async def run_outputs(
             ]
             # Whoever takes a frame hands it to the threads before anybody else runs: they get the frames in order.
             async with asyncio.TaskGroup() as deliveries:
-                for _ in range(1 + ahead):
+                for _ in range(1 + supply.ahead):
                     deliveries.create_task(deliver())
             for task in beside:
                 task.cancel()
@@ -130,10 +161,17 @@ async def _open_video(
     return video
 
 
-async def _write_all(writers: list[Video | _Results], frame: Frame, waited_s: float) -> list[Written]:
-    if len(writers) == 1:
-        return [await writers[0].write(frame, waited_s)]
-    return await asyncio.gather(*(writer.write(frame, waited_s) for writer in writers))
+async def _write_all(writers: list[Video | _Results], frames: Handful, ledger: Ledger) -> None:
+    """Hand frames to all writers, and book those that all are done with, also when one of them fails."""
+    written: list[list[Written]] = [[] for _ in writers]
+    try:
+        if len(writers) == 1:
+            await writers[0].write(frames, written[0])
+        else:
+            await asyncio.gather(*(one.write(frames, own) for one, own in zip(writers, written, strict=True)))
+    finally:
+        for number in range(min(map(len, written), default=len(frames))):
+            _book(ledger, frames[number][0], [outcomes[number] for outcomes in written])
 
 
 def _book(ledger: Ledger, frame: Frame, outcomes: list[Written]) -> None:

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 from vrseg.pipeline.worker import Worker
 
@@ -22,6 +22,8 @@ Out = TypeVar("Out")
 Middle = TypeVar("Middle")
 Out_co = TypeVar("Out_co", covariant=True)
 In_contra = TypeVar("In_contra", contravariant=True)
+Span: TypeAlias = tuple[float, float]
+"""Monotonic times between which somebody worked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,25 +69,30 @@ class StageRunner(Generic[In, Out]):
 
     async def process(self, item: In, waited_s: float = 0.0) -> list[Out]:
         """Work on one item that has waited so long."""
-        outputs, busy_s = await self.worker.call(_timed, self.stage.process, item)
-        self.tell(waited_s, busy_s)
+        outputs, span = await self.worker.call(_timed, self.stage.process, item)
+        self.tell(waited_s, span)
         return outputs
 
-    def tell(self, waited_s: float, busy_s: float) -> None:
+    def tell(self, waited_s: float, span: Span) -> None:
         """Let the observer know of an item that was worked on."""
+        began_s, ended_s = span
         # see DeviceTimed; read like this, since a stage may be wrapped
-        busy_s = getattr(self.stage, "device_s", busy_s)
-        self._observer.stage_done(self._name, waited_s, busy_s, thread=self._thread)
+        busy_s = getattr(self.stage, "device_s", ended_s - began_s)
+        self._observer.stage_done(self._name, waited_s, busy_s, ended_s=ended_s, thread=self._thread)
 
     async def process_burst(self, items: deque[tuple[In, float]], outputs: list[Out], duration_s: float) -> None:
         """Work on the first of `items`, (item, how long it waited), and begin more for `duration_s`; remove those.
 
-        What comes out is added to `outputs`: should one fail, what came before it is there.
+        What comes out is added to `outputs`. Should one fail, what came before it is there, and `items` begin with it.
         """
+        spans: list[Span] = []
         waiting = [item for item, _ in items]
-        for busy_s in await self.worker.call(_timed_burst, self.stage.process, waiting, outputs, duration_s):
-            _, waited_s = items.popleft()
-            self.tell(waited_s, busy_s)
+        try:
+            await self.worker.call(_timed_burst, self.stage.process, waiting, outputs, spans, duration_s)
+        finally:
+            for span in spans:
+                _, waited_s = items.popleft()
+                self.tell(waited_s, span)
 
     async def flush(self) -> list[Out]:
         """Collect the tail."""
@@ -105,12 +112,10 @@ class InOneVisit(Generic[In, Middle, Out]):
     async def process(self, item: In, waited_s: float = 0.0) -> list[Out]:
         """Work on one item that has waited so long."""
         first, second = self._first, self._second
-        outputs, first_s, seconds_s = await first.worker.call(
-            _timed_both, first.stage.process, second.stage.process, item
-        )
-        first.tell(waited_s, first_s)
-        for busy_s in seconds_s:
-            second.tell(0.0, busy_s)
+        outputs, span, spans = await first.worker.call(_timed_both, first.stage.process, second.stage.process, item)
+        first.tell(waited_s, span)
+        for span in spans:
+            second.tell(0.0, span)
         return outputs
 
     async def flush(self) -> list[Out]:
@@ -209,33 +214,31 @@ async def _hand_on(
     await put(outputs)
 
 
-def _timed(work: Callable[[In], Iterable[Out]], item: In) -> tuple[list[Out], float]:
-    started_s = time.monotonic()
+def _timed(work: Callable[[In], Iterable[Out]], item: In) -> tuple[list[Out], Span]:
+    began_s = time.monotonic()
     outputs = list(work(item))
-    return outputs, time.monotonic() - started_s
+    return outputs, (began_s, time.monotonic())
 
 
 def _timed_both(
     first: Callable[[In], Iterable[Middle]], second: Callable[[Middle], Iterable[Out]], item: In
-) -> tuple[list[Out], float, list[float]]:
-    middles, first_s = _timed(first, item)
+) -> tuple[list[Out], Span, list[Span]]:
+    middles, span = _timed(first, item)
     outputs: list[Out] = []
-    seconds_s: list[float] = []
+    spans: list[Span] = []
     for middle in middles:
-        more, busy_s = _timed(second, middle)
+        more, one = _timed(second, middle)
         outputs += more
-        seconds_s.append(busy_s)
-    return outputs, first_s, seconds_s
+        spans.append(one)
+    return outputs, span, spans
 
 
 def _timed_burst(
-    work: Callable[[In], Iterable[Out]], items: list[In], outputs: list[Out], duration_s: float
-) -> list[float]:
-    busy_s: list[float] = []
+    work: Callable[[In], Iterable[Out]], items: list[In], outputs: list[Out], spans: list[Span], duration_s: float
+) -> None:
     for item in items:
-        if sum(busy_s) >= duration_s:
+        if spans and spans[-1][1] - spans[0][0] >= duration_s:
             break
-        more, one_s = _timed(work, item)
+        more, span = _timed(work, item)
         outputs += more
-        busy_s.append(one_s)
-    return busy_s
+        spans.append(span)

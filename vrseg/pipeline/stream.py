@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vrseg.pipeline.batcher import Inlet
 from vrseg.pipeline.channel import Ageing, Channel, ChannelClosedError
 from vrseg.pipeline.ingest import Ingest
-from vrseg.pipeline.outputs import run_outputs
+from vrseg.pipeline.outputs import Supply, run_outputs
 from vrseg.pipeline.presence import Presence
 from vrseg.pipeline.run import opened, pump
 from vrseg.pipeline.tap import Taps
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # Behind the last queue a frame still has to get to the encoder's thread, and must not grow too old on the way.
 LAST_CALL = 0.95
+# A batch of frames; more at once would save little.
+MOST_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,8 @@ async def run_stream(
 
     When it is cancelled or fails, whatever was under way counts as dropped, and outputs are closed without a commit.
     """
-    queues = _Queues(stages.queue, ledger)
+    supply = _supply(stages.queue, ledger)
+    queues = _Queues(stages.queue, ledger, room=supply.at_once)
     inlet = Inlet(queues.decoded, queues.finished, ledger)
     presence = Presence()
     if model is not None:
@@ -83,7 +86,7 @@ async def run_stream(
                     ledger,
                     observer,
                     presence,
-                    ahead=1 if stages.queue.policy == "block" else 0,
+                    supply,
                 )
             )
     finally:
@@ -94,6 +97,17 @@ async def run_stream(
         ledger.write_off("sink")
 
 
+def _supply(rule: QueueRule, ledger: Ledger) -> Supply:
+    """Frames that may grow too old go to the outputs one by one; others in handfuls.
+
+    Handfuls are so small that the outputs cannot hold all the frames that may be under way: a full queue before them
+    is how they are known as the bottleneck.
+    """
+    if rule.policy != "block":
+        return Supply(ahead=0, at_once=1)
+    return Supply(ahead=1, at_once=max(1, min(MOST_AT_ONCE, ledger.credits // 4)))
+
+
 def _ageing(max_age_s: float) -> Ageing[Any] | None:
     return Ageing(max_age_s=max_age_s, born_s=attrgetter("decoded_s")) if max_age_s else None
 
@@ -101,7 +115,7 @@ def _ageing(max_age_s: float) -> Ageing[Any] | None:
 class _Queues:
     """The three queues of a stream. Live frames can grow too old in any of them; only the first can overflow."""
 
-    def __init__(self, rule: QueueRule, ledger: Ledger) -> None:
+    def __init__(self, rule: QueueRule, ledger: Ledger, *, room: int) -> None:
         self._ledger = ledger
         ageing = _ageing(rule.max_age_s)
         self.decoded: Channel[Frame] = Channel(
@@ -112,7 +126,7 @@ class _Queues:
         )
         self.rendered: Channel[Frame] = Channel(
             f"{ledger.stream}.rendered",
-            1,
+            room,
             ageing=_ageing(rule.max_age_s * LAST_CALL),
             on_drop=self._dropper("encode"),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from vrseg.stage import LastingOutput
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from vrseg.stage import Absence, OutputState, StandIn, VideoSink
 
 
+Handful: TypeAlias = list[tuple["Frame", float]]
+"""Frames that are written in one visit to a thread, each with how long it waited for that."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
     """What became of a frame at one writer."""
@@ -29,6 +33,16 @@ class Written:
     """Monotonic time at which the sinks were given it, or recorded it."""
     lost: str = ""
     """Why no sink took it; empty when one did."""
+
+
+class _Done(NamedTuple):
+    """When a frame was written, in monotonic time."""
+
+    began_s: float
+    encoded_s: float
+    ended_s: float
+    lost: str
+    """As in `Written`."""
 
 
 class Video:
@@ -69,14 +83,19 @@ class Video:
             if feed.lasting is not None:
                 self._observer.output_removed(self._stream, feed.lasting)
 
-    async def write(self, frame: Frame, waited_s: float) -> Written:
-        """Encode a frame and write its packets."""
-        started_s, handed_s, ended_s, lost = await self._worker.call(self._write_frame, frame)
-        name = self._worker.name
-        self._observer.stage_done("encode", waited_s, handed_s - started_s, thread=name)
-        self._observer.stage_done("sink", 0.0, ended_s - handed_s, thread=f"{name}, sinks")
-        self._tell()
-        return Written(handed_s=handed_s, lost=lost)
+    async def write(self, frames: Handful, written: list[Written]) -> None:
+        """Encode frames and write their packets. What became of each is added to `written`.
+
+        Should one fail, what became of those before it is there.
+        """
+        done: list[_Done] = []
+        try:
+            await self._worker.call(self._write_frames, [frame for frame, _ in frames], done)
+        finally:
+            for (_, waited_s), one in zip(frames, done, strict=False):
+                self._tell_done(waited_s, one)
+                written.append(Written(handed_s=one.encoded_s, lost=one.lost))
+            self._tell()
 
     async def bridge(self, absence: Absence) -> None:
         """Write a picture that stands in for a frame, to those who want it."""
@@ -97,8 +116,12 @@ class Video:
             await self._worker.call(_exhaust, feed.sink.flush)
         self._tell()
 
-    def _write_frame(self, frame: Frame) -> tuple[float, float, float, str]:
-        started_s = time.monotonic()
+    def _write_frames(self, frames: list[Frame], done: list[_Done]) -> None:
+        for frame in frames:
+            done.append(self._write_frame(frame))  # noqa: PERF401 -- one that fails leaves those before it
+
+    def _write_frame(self, frame: Frame) -> _Done:
+        began_s = time.monotonic()
         if self._time_base is None:
             self._time_base = frame.time_base
         # Who left out what stood in for frames can go on at a key frame only.
@@ -107,9 +130,9 @@ class Video:
             self._stood_in = False
             self._ask_for_key()
         packets = list(self._encode.process(frame))
-        handed_s = time.monotonic()
+        encoded_s = time.monotonic()
         lost = self._hand_out(packets)
-        return started_s, handed_s, time.monotonic(), lost
+        return _Done(began_s, encoded_s, time.monotonic(), lost)
 
     def _write_stand_in(self, stand_in: StandIn, absence: Absence) -> None:
         if self._time_base is None:
@@ -138,6 +161,11 @@ class Video:
             answers = [feed.give(packet, made=made) for feed in self._sinks]
             lost = "" if "" in answers or not answers else answers[0]
         return lost
+
+    def _tell_done(self, waited_s: float, done: _Done) -> None:
+        name, tell = self._worker.name, self._observer.stage_done
+        tell("encode", waited_s, done.encoded_s - done.began_s, ended_s=done.encoded_s, thread=name)
+        tell("sink", 0.0, done.ended_s - done.encoded_s, ended_s=done.ended_s, thread=f"{name}, sinks")
 
     def _tell(self) -> None:
         for feed in self._sinks:

@@ -125,9 +125,11 @@ class Recorder:
     def worker_ended(self, stage: StageName, inbox: Channel[Any] | None, outbox: Channel[Any] | None) -> None:
         self.meter.worker_ended(stage, inbox, outbox)
 
-    def stage_done(self, stage: StageName, waited_s: float, busy_s: float, *, thread: str = "") -> None:
+    def stage_done(
+        self, stage: StageName, waited_s: float, busy_s: float, *, ended_s: float | None = None, thread: str = ""
+    ) -> None:
         if self.trace is not None:
-            self.trace.stage_done(stage, thread, waited_s, busy_s)
+            self.trace.stage_done(stage, thread, waited_s, busy_s, ended_s)
         self.meter.stage_done(stage, waited_s, busy_s)
         self._metrics.stage_duration.observe(stage, busy_s)
         self._metrics.stage_wait.observe(stage, waited_s)

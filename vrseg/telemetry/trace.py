@@ -27,20 +27,30 @@ class Trace:
         self._rows: dict[tuple[int, str], int] = {}
         self._left_out = 0
 
-    def stage_done(self, stage: StageName, thread: str, waited_s: float, busy_s: float) -> None:
-        """A thread has just worked on one item, for `busy_s` up to now."""
-        self._add(_THREADS, thread or stage, stage, busy_s, {"waited_ms": round(1000 * waited_s, 3)})
+    def stage_done(
+        self, stage: StageName, thread: str, waited_s: float, busy_s: float, ended_s: float | None = None
+    ) -> None:
+        """A thread has worked on one item, for `busy_s` up to `ended_s` (monotonic time), or up to now."""
+        self._add(_THREADS, thread or stage, stage, busy_s, {"waited_ms": round(1000 * waited_s, 3)}, ended_s)
 
     def frame_delivered(self, stream: str, latency_s: float) -> None:
         """A frame has just reached all outputs; it was decoded `latency_s` ago."""
         self._add(_FRAMES, stream, "frame", latency_s, {})
 
-    def _add(self, group: int, row: str, name: str, length_s: float, details: dict[str, Any]) -> None:
+    def _add(
+        self,
+        group: int,
+        row: str,
+        name: str,
+        length_s: float,
+        details: dict[str, Any],
+        ended_s: float | None = None,
+    ) -> None:
         if len(self._events) >= self._most_spans:
             self._left_out += 1
             return
         number = self._rows.setdefault((group, row), len(self._rows) + 1)
-        end_s = time.monotonic() - self._began_s
+        end_s = (time.monotonic() if ended_s is None else ended_s) - self._began_s
         self._events.append(
             {
                 "ph": "X",
