@@ -64,7 +64,7 @@ def test_a_storm_of_hangups_is_a_few_reloads_and_no_lost_frame(start_daemon: Sta
 @pytest.mark.parametrize("times", [60, pytest.param(500, marks=pytest.mark.slow)])
 def test_streams_that_come_and_go_leave_nothing_behind(start_daemon: StartDaemon, tmp_path: Path, times: int) -> None:
     daemon = start(start_daemon, tmp_path)
-    guest = {"source": {"uri": "synthetic:64x48@30?figures=0"}, "model": "person"}
+    guest = {"source": {"uri": "synthetic:64x48@15?figures=0"}, "model": "person"}
     begun: list[tuple[int, int, int]] = []
     crowd = [f"crowd{number}" for number in range(4)]  # batches as large as they get, before anything is measured
     for name in crowd:

@@ -45,7 +45,8 @@ def assert_undisturbed(daemon: Daemon, folder: Path) -> None:
     lines = (folder / "healthy.jsonl").read_text().rpartition("\n")[0].splitlines()
     times_s = [json.loads(line)["time_s"] for line in lines]
     assert len(times_s) >= 2
-    assert max(after - moment for moment, after in pairwise(times_s)) < LONGEST_GAP_S
+    longest_s = max(after - moment for moment, after in pairwise(times_s))
+    assert longest_s < LONGEST_GAP_S, f"no frame for {longest_s:.2f} s"
     buckets = {
         labels["le"]: count
         for labels, count in daemon.samples()["vrseg_frame_latency_seconds_bucket"]
