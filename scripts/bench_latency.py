@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import uvloop
+from no_work import NoEngine, NoHead, NoPreprocess, NoWork
 from prometheus_client import CollectorRegistry
 
 from vrseg.backoff import Backoff
 from vrseg.decode.cpu import PyavDecoder
-from vrseg.frame import Batch, Frame, Inference
 from vrseg.pipeline.ingest import IngestStages
 from vrseg.pipeline.ledger import Ledger
 from vrseg.pipeline.model import ModelRunner, ModelStages
@@ -33,45 +33,9 @@ from vrseg.telemetry.recorder import Recorder
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from vrseg.frame import Frame
+
 MAX_AGE_S = 0.5
-
-
-class NoWork:
-    """A stage that opens and closes."""
-
-    def open(self) -> None:
-        """Nothing to acquire."""
-
-    def flush(self) -> Iterable[Any]:
-        """Nothing is left."""
-        return ()
-
-    def close(self) -> None:
-        """Nothing to release."""
-
-
-class NoPreprocess(NoWork):
-    """Frames as a batch."""
-
-    def process(self, item: tuple[Frame, ...], /) -> Iterable[Batch]:
-        """Pass on."""
-        yield Batch(frames=item, placements=(), tensor=None)
-
-
-class NoEngine(NoWork):
-    """A batch as an answer."""
-
-    def process(self, item: Batch, /) -> Iterable[Inference]:
-        """Pass on."""
-        yield Inference(frames=item.frames, placements=(), outputs={})
-
-
-class NoHead(NoWork):
-    """An answer as frames."""
-
-    def process(self, item: Inference, /) -> Iterable[Frame]:
-        """Pass on."""
-        yield from item.frames
 
 
 class Clock(NoWork):

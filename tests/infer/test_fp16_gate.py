@@ -16,7 +16,8 @@ import vrseg.infer.onnx_loader
 from vrseg.config.schema import Model
 from vrseg.errors import ModelError
 from vrseg.gpu.lane import Lane
-from vrseg.infer.fp16_gate import compare_unrounded, unrounded_answers
+from vrseg.infer import fp16_gate
+from vrseg.infer.fp16_gate import Fp16Gate, compare_unrounded, unrounded_answers
 from vrseg.infer.gate import compare
 from vrseg.infer.onnx_cuda import OnnxCudaEngine
 from vrseg.models.convert import as_fp16
@@ -196,3 +197,20 @@ def test_the_answers_to_hold_a_gpu_against_are_those_of_fp32(tmp_path: Path) -> 
     assert unrounded.dtype == np.float32
     assert np.allclose(unrounded, wanted, atol=2e-3)
     assert unrounded_answers(exact) is None
+
+
+def test_what_engines_are_held_against_is_computed_once_for_all_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, asked = coarse(tmp_path), []
+
+    def counting(one: ModelSpec) -> list[Array] | None:
+        asked.append(one)
+        return unrounded_answers(one)
+
+    monkeypatch.setattr(fp16_gate, "unrounded_answers", counting)
+    gate = Fp16Gate(spec)
+    for _ in range(2):
+        gate.prepare()
+    assert gate.measures
+    assert asked == [spec]

@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from plugins.fake_tensorrt import FRAME, PLAN, CUDARuntimeError, Machine, answers, array_at, module
+from plugins.fake_tensorrt import FRAME, OUTPUTS, PLAN, CUDARuntimeError, Machine, answers, array_at, module
+from structlog.testing import capture_logs
 
 from vrseg.errors import DeviceError, ModelError
 from vrseg.frame import Batch, Frame, Inference
 from vrseg.gpu.device import Gpu, open_gpu
 from vrseg.gpu.lane import Lane
 from vrseg.gpu.tensor import DeviceTensor
+from vrseg.infer import fp16_gate
+from vrseg.infer.fp16_gate import Fp16Gate
 from vrseg.infer.tensorrt import PlanRefusedError, TensorRtEngine
 from vrseg.models.spec import InputSpec, ModelSpec, ThresholdSpec
+from vrseg.models.trial import trial_tensor
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -299,6 +303,76 @@ def test_a_closed_engine_holds_nothing_and_refuses_batches(bench: Bench, gpu_on_
     assert gpu_on_cpu.counts.snapshot().device_bytes == bench.lane.input_bytes < held
     with pytest.raises(ModelError, match="not open"):
         bench.engine.process(batch)
+
+
+def gate_of(monkeypatch: pytest.MonkeyPatch, wanted: npt.NDArray[np.float32] | None) -> Fp16Gate:
+    """A gate that wants these scores of the trial pictures; None: the network is not FP16."""
+    monkeypatch.setattr(fp16_gate, "unrounded_answers", lambda _: None if wanted is None else [wanted])
+    return Fp16Gate(SPEC)
+
+
+def trial_scores() -> npt.NDArray[np.float32]:
+    return answers(trial_tensor(SPEC.input))["scores"]
+
+
+@pytest.mark.parametrize("batches", [(1, 8), (2, 2)])
+def test_fp16_that_is_good_enough_serves_and_that_is_told_in_one_line(
+    batches: tuple[int, int], gpu_on_cpu: Gpu, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plugins.fake_tensorrt.OUTPUTS", {"scores": OUTPUTS["scores"]})  # pieces must lie well
+    monkeypatch.setattr("plugins.fake_tensorrt.answers", lambda given: {"scores": answers(given)["scores"]})
+    machine.batches = batches
+    bench = Bench(gpu_on_cpu, tmp_path, gate=gate_of(monkeypatch, trial_scores()))
+    under_way = bench.batch(pictures(3))  # a batch lies in the lane's input while a new plan is opened
+    with capture_logs() as logs:
+        bench.engine.open()
+    told = [one for one in logs if one["event"] == "FP16 measured on this GPU"]
+    assert [(one["model"], one["engine"]) for one in told] == [("toy", "TensorRT")]
+    np.testing.assert_array_equal(array_at(under_way.tensor.address, (3, *FRAME)), pictures(3))
+    (inference,) = bench.engine.process(under_way)
+    np.testing.assert_array_equal(taken(inference)["scores"], answers(pictures(3))["scores"])
+    bench.engine.close()
+
+
+def test_fp16_is_measured_in_memory_that_is_given_back(
+    gpu_on_cpu: Gpu, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert machine
+    held = []
+    for wanted in (None, trial_scores()):
+        bench = Bench(gpu_on_cpu, tmp_path, gate=gate_of(monkeypatch, wanted))
+        before = gpu_on_cpu.counts.snapshot()
+        bench.engine.open()
+        held.append((gpu_on_cpu.counts.snapshot() - before).device_bytes)
+        bench.engine.close()
+    assert held[0] == held[1]
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 8])
+def test_fp16_that_is_wrong_in_any_batch_is_refused(
+    size: int, gpu_on_cpu: Gpu, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert machine
+    wanted = trial_scores()
+    monkeypatch.setattr(
+        "plugins.fake_tensorrt.answers",
+        lambda given: {name: one * (len(given) != size) for name, one in answers(given).items()},
+    )
+    bench = Bench(gpu_on_cpu, tmp_path, gate=gate_of(monkeypatch, wanted))
+    said = rf"toy\.onnx: FP16 is not accurate enough on this GPU, with TensorRT in batches of {size}: mask IoU 0\.\d+, "
+    with pytest.raises(ModelError, match=said):
+        bench.engine.open()
+    bench.engine.close()
+    assert gpu_on_cpu.counts.snapshot().device_bytes == 0
+
+
+def test_fp32_is_not_measured(
+    gpu_on_cpu: Gpu, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(gpu_on_cpu, tmp_path, gate=gate_of(monkeypatch, None))
+    bench.engine.open()
+    assert not machine.enqueued
+    bench.engine.close()
 
 
 @pytest.mark.gpu

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from vrseg.config.schema import Model
     from vrseg.gpu.device import Gpu
     from vrseg.gpu.lane import Lane
+    from vrseg.infer.fp16_gate import Fp16Gate
     from vrseg.models.tensorrt_library import LibraryName
     from vrseg.stage import Infer
 
@@ -32,13 +33,15 @@ def make_cuda_engine(lane: Lane, model: Model) -> Infer:
         raise ConfigError(f"models.{name}.precision: {model.precision} is not for GPUs here; write fp32 or fp16")
     if model.engine == "openvino":
         raise ConfigError(f"models.{name}.engine: OpenVINO computes on CPUs; write engine: auto")
-    from vrseg.infer.onnx_cuda import OnnxCudaEngine  # noqa: PLC0415 -- an engine's libraries load when it is chosen
+    from vrseg.infer.fp16_gate import Fp16Gate  # noqa: PLC0415 -- an engine's libraries load when it is chosen
+    from vrseg.infer.onnx_cuda import OnnxCudaEngine  # noqa: PLC0415 -- as above
 
-    first = OnnxCudaEngine(lane)
+    gate = Fp16Gate(lane.spec)
+    first = OnnxCudaEngine(lane, gate)
     engine = cuda_engine_name(model, lane.gpu)
     if engine == "onnxruntime":
         return first
-    return _swapping(lane, first, model, "tensorrt" if engine == "tensorrt" else "tensorrt-rtx")
+    return _swapping(lane, first, gate, model, "tensorrt" if engine == "tensorrt" else "tensorrt-rtx")
 
 
 def _library(gpu: Gpu) -> LibraryName | None:
@@ -48,7 +51,7 @@ def _library(gpu: Gpu) -> LibraryName | None:
         return None
 
 
-def _swapping(lane: Lane, first: Infer, model: Model, library: LibraryName) -> Infer:
+def _swapping(lane: Lane, first: Infer, gate: Fp16Gate, model: Model, library: LibraryName) -> Infer:
     """Serve with ONNX Runtime until the plan is built."""
     from vrseg.infer.swapping import SwappingEngine  # noqa: PLC0415 -- as above
     from vrseg.infer.tensorrt import TensorRtEngine  # noqa: PLC0415 -- as above
@@ -76,6 +79,6 @@ def _swapping(lane: Lane, first: Infer, model: Model, library: LibraryName) -> I
     return SwappingEngine(
         first,
         build=BackgroundBuild(request, EngineCache(engines_folder())),
-        load=lambda plan_path: TensorRtEngine(lane, trt=trt, plan_path=plan_path),
+        load=lambda plan_path: TensorRtEngine(lane, trt=trt, plan_path=plan_path, gate=gate),
         model=lane.spec.name,
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
+from vrseg.errors import ModelError
 from vrseg.infer.gate import compare
 from vrseg.models.fp16 import is_fp16, widened
 from vrseg.models.on_cpu import outputs_on_cpu
@@ -23,6 +24,54 @@ if TYPE_CHECKING:
 # Rounded weights change the function itself, which the conversion has measured and this cannot see: they cost YOLOX up
 # to 0.006 of the 0.02 that its scores may be off.
 _SHARE = 0.75
+
+
+class Fp16Gate:
+    """Lets a model's engines serve in FP16 only where they say what the same network says in FP32.
+
+    What a conversion foresees is not what a GPU does, nor do two engines do the same on it. Shared by the engines of a
+    model, one after the other: what they are held against is computed once.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.remark = ""
+        """Why an FP16 network cannot be measured; empty when it can. Known after `prepare`."""
+        self._spec = spec
+        self._prepared = False
+        self._unrounded: list[Array] | None = None
+
+    @property
+    def measures(self) -> bool:
+        """False for networks that are not FP16, and for those that cannot be measured. Known after `prepare`."""
+        return self._unrounded is not None
+
+    def prepare(self) -> None:
+        """Compute what answers are held against, once: the trial pictures, on the CPU."""
+        if self._prepared:
+            return
+        self._prepared = True
+        try:
+            self._unrounded = unrounded_answers(self._spec)
+        except ModelError as error:
+            self.remark = f"FP16 could not be measured, so nobody knows how good it is: {error}"
+
+    def verdict(self, found: list[Array]) -> Verdict | None:
+        """Judge what an engine says of the trial pictures, (N, ...) for each output; None when it does not measure."""
+        return None if self._unrounded is None else compare_unrounded(self._spec, self._unrounded, found)
+
+    def check(self, found: list[Array], where: str) -> Verdict | None:
+        """As `verdict`, for what is about to serve.
+
+        Raises:
+            ModelError: not accurate enough `where`, which tells engine and batch size.
+        """
+        verdict = self.verdict(found)
+        if verdict is not None and not verdict.passed:
+            raise ModelError(
+                f"{self._spec.path}: FP16 is not accurate enough on this GPU, {where}: {verdict.text}; "
+                "use the FP32 network, with precision: fp32"
+            )
+        return verdict
 
 
 def unrounded_answers(spec: ModelSpec) -> list[Array] | None:

@@ -13,7 +13,7 @@ from vrseg.frame import Inference
 from vrseg.gpu.tensor import DeviceTensor
 from vrseg.gpu.transfer import copy_to_device
 from vrseg.infer.cuda_session import CHANNELS_LAST, USUAL, BatchTooLargeError, failing_as_model
-from vrseg.infer.fp16_gate import compare_unrounded, unrounded_answers
+from vrseg.infer.fp16_gate import Fp16Gate
 from vrseg.infer.gate import compare
 from vrseg.infer.onnx_loader import Loader
 from vrseg.models.fp16_steps import multiplies_fp32
@@ -40,15 +40,15 @@ class OnnxCudaEngine:
 
     One program for each batch size 1, 2, 4, ...: a batch runs in the smallest that holds it, as one CUDA graph. The
     type that it computes in is the model's own; for fp16 give the lane the spec of a converted model. In FP16 each
-    program must say what the same network says in FP32: what a conversion foresees is not what a GPU does.
+    program must pass `gate`; without one the engine makes its own.
     """
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: Lane, gate: Fp16Gate | None = None) -> None:
         self._lane = lane
+        self._gate = gate or Fp16Gate(lane.spec)
         self._loader: Loader | None = None
         self._programs: dict[int, Program] = {}
         self._gathered: Pool | None = None
-        self._unrounded: list[Array] | None = None
         self._exactness: dict[str, str] = {}
         self.verdict: Verdict | None = None
         """What the accuracy gate measured with the largest batch; None for a network that is not FP16."""
@@ -165,10 +165,9 @@ class OnnxCudaEngine:
         path = self._lane.spec.path
         with failing_as_model(path, "cannot use this model", self._stream):
             self._exactness = {"use_tf32": "0"} if multiplies_fp32(onnx.load(path)) else {}
-        try:
-            self._unrounded = unrounded_answers(self._lane.spec)
-        except ModelError as error:
-            self._remark(f"FP16 could not be measured, so nobody knows how good it is: {error}")
+        self._gate.prepare()
+        if self._gate.remark:
+            self._remark(self._gate.remark)
 
     def _choose(self, loader: Loader, size: int) -> Mapping[str, str]:
         """Try both layouts and keep the faster, if it says the same."""
@@ -185,8 +184,7 @@ class OnnxCudaEngine:
         except ModelError as error:
             self._remark(f"channels stay first: {error}")
             return variants[0]
-        exact = self._unrounded
-        verdict = compare(spec, answers, found) if exact is None else compare_unrounded(spec, exact, found)
+        verdict = self._gate.verdict(found) or compare(spec, answers, found)
         if not verdict.passed:
             self._remark(f"channels stay first: last would change the result: {verdict.text}")
         if not verdict.passed or other_ms >= usual_ms:
@@ -214,14 +212,7 @@ class OnnxCudaEngine:
 
     def _measure(self, size: int, answers: list[Array]) -> None:
         """Let FP16 pass only where it is accurate enough."""
-        if self._unrounded is None:
-            return
-        verdict = compare_unrounded(self._lane.spec, self._unrounded, answers)
-        if not verdict.passed:
-            raise ModelError(
-                f"{self._lane.spec.path}: FP16 is not accurate enough on this GPU, in batches of {size}: "
-                f"{verdict.text}; use the FP32 network, with precision: fp32"
-            )
+        verdict = self._gate.check(answers, f"in batches of {size}")
         if size == self.largest_batch:
             self.verdict = verdict
 

@@ -15,11 +15,12 @@ from vrseg.infer.onnx_cuda import batch_sizes
 from vrseg.infer.output_block import ALIGNMENT, OutputBlock, lay_out
 from vrseg.infer.tensorrt_call import Call
 from vrseg.infer.tensorrt_ports import Ports, read_ports
+from vrseg.infer.tensorrt_trial import Trial
 from vrseg.models.tensorrt_library import is_rtx
 from vrseg.models.tensorrt_log import TensorRtLog, failure, log_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     import cupy
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from vrseg.frame import Batch
     from vrseg.gpu.lane import Lane
     from vrseg.gpu.memory import Lease
+    from vrseg.infer.fp16_gate import Fp16Gate
     from vrseg.models.tensorrt_api import Engine, ExecutionContext, RtxEngine, TensorRtRtx, TensorRtRuntime
 
 _log = structlog.get_logger(__name__)
@@ -45,9 +47,19 @@ class TensorRtEngine:
     the lane's input lies, and only then can all calls be bound, tried and recorded.
     """
 
-    def __init__(self, lane: Lane, *, trt: TensorRtRuntime, plan_path: Path, cuda_graphs: bool = True) -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        *,
+        trt: TensorRtRuntime,
+        plan_path: Path,
+        gate: Fp16Gate | None = None,
+        cuda_graphs: bool = True,
+    ) -> None:
+        """Store what is given; what `gate` does not let pass is refused by `open`."""
         self._lane = lane
         self._trt = trt
+        self._gate = gate
         self._plan_path = plan_path
         self._cuda_graphs = cuda_graphs
         self._stream: cupy.cuda.Stream | None = None
@@ -72,7 +84,7 @@ class TensorRtEngine:
         Raises:
             BatchTooLargeError: the GPU's memory does not hold it.
             DeviceError: the GPU failed.
-            ModelError: the engine does not fit the model or the batch size.
+            ModelError: the engine does not fit the model or the batch size, or is not accurate enough in FP16.
             PlanRefusedError: TensorRT does not load the plan.
         """
         self._stream = self._lane.open()
@@ -88,6 +100,7 @@ class TensorRtEngine:
                 self._lane.gpu, "device", self._block.size_bytes, limit=1, name=f"{name}.output", timed=True
             )
             self._outputs.lend(self._stream).release()
+            self._measure(self._block, self._outputs)
         except Exception as error:
             if is_short_of_memory(error):
                 raise BatchTooLargeError(
@@ -221,17 +234,19 @@ class TensorRtEngine:
                     f"multiple of {ALIGNMENT} bytes, as TensorRT wants; write batch.max_size: {size}"
                 )
 
+    def _measure(self, block: OutputBlock, outputs: Pool) -> None:
+        """Let FP16 pass only where it is accurate enough, with each batch size."""
+        if self._gate is not None:
+            whole = [(self._lane.max_batch, self._calls)]
+            runs = whole if self._in_pieces else [(call.size, [call]) for call in self._calls]
+            Trial(self._lane, block, outputs, self._bind_calls).measure(runs, self._gate)
+
     def _bind(self, stream: cupy.cuda.Stream, input_address: int, output_address: int) -> None:
         """Fix all calls to where the lane's batches lie; try each once and record it."""
         if self._bound == (input_address, output_address):
             return
         self._bound = None
-        first = 0
-        for call in self._calls:
-            call.bind(self._addresses(input_address, output_address, first))
-            first += call.size if self._in_pieces else 0
-            # What was put off until the sizes were known happens in the first run, and cannot be recorded.
-            call.enqueue(stream)
+        self._bind_calls(self._calls, stream, input_address, output_address)
         self._bound = (input_address, output_address)
         if self._cuda_graphs:
             stream.synchronize()
@@ -239,6 +254,16 @@ class TensorRtEngine:
             refused = [reason for call in self._calls if (reason := call.capture(stream)) is not None]
             if refused:
                 _log.warning("TensorRT runs without CUDA graphs", model=self._lane.spec.name, reason=refused[-1])
+
+    def _bind_calls(
+        self, calls: Sequence[Call], stream: cupy.cuda.Stream, input_address: int, output_address: int
+    ) -> None:
+        first = 0
+        for call in calls:
+            call.bind(self._addresses(input_address, output_address, first))
+            first += call.size if self._in_pieces else 0
+            # What was put off until the sizes were known happens in the first run, and cannot be recorded.
+            call.enqueue(stream)
 
     def _addresses(self, input_address: int, output_address: int, first: int) -> dict[str, int]:
         """Return by name where a call reads and writes whose first frame is the batch's frame `first`."""
