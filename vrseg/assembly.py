@@ -103,13 +103,17 @@ def is_live(section: Stream) -> bool:
     return make_source(section.source).live
 
 
-def queue_rule(section: Stream, *, live: bool) -> QueueRule:
-    """Resolve what `auto` means for the stream's queue."""
-    policy = section.queue.policy
+def queue_rule(section: Stream, backend: Backend, *, live: bool, max_batch: int = 1) -> QueueRule:
+    """Resolve what `auto` means for the stream's queue.
+
+    A file's then holds a batch at least, where the device wants whole ones: nobody else may be there to fill it.
+    """
+    policy, size = section.queue.policy, section.queue.size
     if policy == "auto":
         policy = "drop_oldest" if live else "block"
+        size = max(size, max_batch) if backend.wants_whole_batches and not live else size
     max_age_s = 0.0 if policy == "block" else section.queue.max_age
-    return QueueRule(size=section.queue.size, policy=policy, max_age_s=max_age_s)
+    return QueueRule(size=size, policy=policy, max_age_s=max_age_s)
 
 
 def stream_stages(
@@ -120,18 +124,20 @@ def stream_stages(
     base_dir: Path,
     *,
     live: bool,
+    max_batch: int = 1,
     niceness: int = 0,
     watcher: VideoSink | None = None,
     results: tuple[ResultSink, ...] = (),
 ) -> StreamStages:
     """Return the stages of one life of a stream.
 
-    `watcher` is one more sink of its first encoding in H.264; `results` come from `watching.Watches`, which outlast it.
+    `max_batch` is that of its model, if it has one. `watcher` is one more sink of its first encoding in H.264;
+    `results` come from `watching.Watches`, which outlast it.
     """
     check_watched(name, section, spec)
     return StreamStages(
         ingest=ingest_stages(name, section, backend, live=live, niceness=niceness),
-        queue=queue_rule(section, live=live),
+        queue=queue_rule(section, backend, live=live, max_batch=max_batch),
         render=render_stage(section, spec, backend) if section.outputs else None,
         outputs=tuple(_outputs(section.outputs, backend, base_dir, live=live, watcher=watcher)),
         results=results,

@@ -131,7 +131,16 @@ async def run_job(
 
 def _stages(job: Job, plan: Plan) -> StreamStages:
     section, spec = plan.config.streams[STREAM], plan.specs[MODEL]
-    base = stream_stages(STREAM, section, spec, plan.backend, plan.base_dir, live=False, niceness=plan.niceness)
+    base = stream_stages(
+        STREAM,
+        section,
+        spec,
+        plan.backend,
+        plan.base_dir,
+        live=False,
+        max_batch=plan.max_batch(section),
+        niceness=plan.niceness,
+    )
     source = Path(local_path(job.input))
     carry = source if scheme_of(job.input) == "file" and source.is_file() else None
     sink = FileSink(Path(job.output.uri), codec=job.output.codec, replace=True, carry=carry)

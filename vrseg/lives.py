@@ -71,6 +71,7 @@ def _stages(running: Running, name: str) -> StreamStages:
         plan.backend,
         plan.base_dir,
         live=plan.live[name],
+        max_batch=plan.max_batch(section),
         niceness=plan.niceness,
         watcher=view.live_sink(),
     )

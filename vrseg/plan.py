@@ -38,6 +38,10 @@ class Plan:
     niceness: int
     """See `StreamStages.niceness`."""
 
+    def max_batch(self, stream: Stream) -> int:
+        """Frames of a batch of the stream's model; 1 without one."""
+        return self.config.models[stream.model].batch.max_size if stream.model else 1
+
 
 def make_plan(config: Config, base_dir: Path, *, niceness: int = 0, backend: Backend | None = None) -> Plan:
     """Choose the device, unless one is at work already; read the models, look at the sources. Opens nothing.
@@ -69,7 +73,9 @@ def with_streams(plan: Plan, streams: Mapping[str, Stream]) -> Plan:
     for name, stream in streams.items():
         # made once for their constructors' objections, before anything runs
         spec = plan.specs[stream.model] if stream.model else None
-        stream_stages(name, stream, spec, plan.backend, plan.base_dir, live=live[name])
+        stream_stages(
+            name, stream, spec, plan.backend, plan.base_dir, live=live[name], max_batch=plan.max_batch(stream)
+        )
     return _of_streams(plan, {**plan.config.streams, **streams}, {**plan.live, **live})
 
 

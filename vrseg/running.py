@@ -75,9 +75,9 @@ class Running:
     def watch_stream(self, name: str) -> Ledger:
         """Open the books of a stream of the plan, and show them."""
         section = self.plan.config.streams[name]
-        max_batch = self.plan.config.models[section.model].batch.max_size if section.model else 1
-        deadline_s = queue_rule(section, live=self.plan.live[name]).max_age_s
-        ledger = Ledger(name, credits_for(max_batch, self.plan.backend), self.recorder, deadline_s=deadline_s)
+        backend, max_batch = self.plan.backend, self.plan.max_batch(section)
+        deadline_s = queue_rule(section, backend, live=self.plan.live[name]).max_age_s
+        ledger = Ledger(name, credits_for(max_batch, backend), self.recorder, deadline_s=deadline_s)
         self.recorder.add_stream(ledger)
         return ledger
 

@@ -54,6 +54,13 @@ SPEC = ModelSpec(
 )
 
 
+class Unmeasured(Fp16Gate):
+    """A gate for a network that is not FP16."""
+
+    def prepare(self) -> None:
+        pass
+
+
 class Bench:
     """An engine on a lane, and somebody who feeds it as preprocessing does."""
 
@@ -61,6 +68,7 @@ class Bench:
         self.lane = Lane(gpu, SPEC, max_batch=max_batch)
         path = folder / "toy.plan"
         path.write_bytes(plan)
+        options = {"gate": Unmeasured(SPEC)} | options
         self.engine = TensorRtEngine(self.lane, trt=module(), plan_path=path, **options)
 
     def batch(self, pictures: npt.NDArray[np.float32]) -> Batch:
@@ -359,11 +367,28 @@ def test_fp16_that_is_wrong_in_any_batch_is_refused(
         lambda given: {name: one * (len(given) != size) for name, one in answers(given).items()},
     )
     bench = Bench(gpu_on_cpu, tmp_path, gate=gate_of(monkeypatch, wanted))
-    said = rf"toy\.onnx: FP16 is not accurate enough on this GPU, with TensorRT in batches of {size}: mask IoU 0\.\d+, "
-    with pytest.raises(ModelError, match=said):
+    said = rf"toy\.onnx: FP16 is not accurate enough on this GPU, with TensorRT in batches of {size}: mask IoU 0\.\d+"
+    with pytest.raises(ModelError, match=said) as caught:
         bench.engine.open()
+    assert "precision: fp32" not in str(caught.value), "ONNX Runtime's FP16 may well be good enough"
     bench.engine.close()
     assert gpu_on_cpu.counts.snapshot().device_bytes == 0
+
+
+def test_fp16_that_cannot_be_measured_serves_and_that_is_told(
+    gpu_on_cpu: Gpu, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_: ModelSpec) -> None:
+        raise ModelError("it has control flow")
+
+    monkeypatch.setattr(fp16_gate, "unrounded_answers", failing)
+    bench = Bench(gpu_on_cpu, tmp_path, gate=Fp16Gate(SPEC))
+    with capture_logs() as logs:
+        bench.engine.open()
+    assert [(one["model"], one["log_level"]) for one in logs] == [("toy", "warning")]
+    assert "nobody knows how good it is: it has control flow" in logs[0]["reason"]
+    assert not machine.enqueued
+    bench.engine.close()
 
 
 def test_fp32_is_not_measured(
@@ -382,7 +407,7 @@ def test_a_real_runtime_refuses_what_is_no_plan(library: str, plan: bytes, tmp_p
     trt: Any = pytest.importorskip(library)
     path = tmp_path / "toy.plan"
     path.write_bytes(plan)
-    engine = TensorRtEngine(Lane(open_gpu(), SPEC, max_batch=2), trt=trt, plan_path=path)
+    engine = TensorRtEngine(Lane(open_gpu(), SPEC, max_batch=2), trt=trt, plan_path=path, gate=Unmeasured(SPEC))
     with pytest.raises(PlanRefusedError, match="does not load it"):
         engine.open()
     engine.close()

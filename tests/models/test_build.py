@@ -142,6 +142,7 @@ def test_a_plan_for_another_card_is_refused_by_name(toy: Path, tmp_path: Path) -
     from vrseg.config.schema import Model
     from vrseg.gpu.device import open_gpu
     from vrseg.gpu.lane import Lane
+    from vrseg.infer.fp16_gate import Fp16Gate
     from vrseg.infer.tensorrt import PlanRefusedError, TensorRtEngine
     from vrseg.models.load import load_spec
 
@@ -150,7 +151,7 @@ def test_a_plan_for_another_card_is_refused_by_name(toy: Path, tmp_path: Path) -
     plan = tmp_path / "toy.plan"
     plan.write_bytes(build_plan(trt, graph_of(toy), compute_capability=foreign).plan)
     spec = load_spec("toy", Model(path=str(toy), task="segment"), tmp_path)
-    engine = TensorRtEngine(Lane(gpu, spec, max_batch=8), trt=trt, plan_path=plan)
+    engine = TensorRtEngine(Lane(gpu, spec, max_batch=8), trt=trt, plan_path=plan, gate=Fp16Gate(spec))
     with pytest.raises(PlanRefusedError, match=r"tensorrt_rtx .* does not load it"):
         engine.open()
     engine.close()

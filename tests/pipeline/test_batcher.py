@@ -6,6 +6,7 @@ from collections import Counter
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plugins.toys import Ear
@@ -148,6 +149,48 @@ def test_a_live_frame_does_not_wait_behind_a_file() -> None:
         assert shares(await anext(batcher)).total() == 4, "and the files go on without it"
 
     asyncio.run(main())
+
+
+async def crowded(cameras: int, every: int, max_size: int) -> tuple[Counter[str], int]:
+    """Gather 320 batches of 32 files that are always full and of cameras with a frame in every so many batches.
+
+    Returns:
+        Frames by stream, and how many batches the frames of cameras waited for, together.
+    """
+    batcher, files = Batcher(max_size, 0.0), [inlet(f"file {number}", room=64) for number in range(32)]
+    live = [inlet(f"camera {number}", policy="drop_oldest") for number in range(cameras)]
+    for one in (*files, *live):
+        batcher.attach(one)
+    served, waited = Counter[str](), 0
+    by_name = {one.ledger.stream: one for one in (*files, *live)}
+    for number in range(320):
+        for one in files:
+            await fill(one, one.decoded.capacity - len(one.decoded))
+        if number % every == 0:
+            for one in live:
+                await fill(one, 1)
+        batch = await anext(batcher)
+        served += shares(batch)
+        waited += sum(len(one.decoded) for one in live)
+        for taken in batch:
+            by_name[taken.stream].ledger.deliver(taken, 0.0)
+    return served, waited
+
+
+@pytest.mark.parametrize("every", [1, 4, 8])
+def test_cameras_do_not_wait_for_many_files_to_have_their_turns(every: int) -> None:
+    served, waited = asyncio.run(crowded(cameras=3, every=every, max_size=8))
+    assert waited == 0
+    assert served["camera 0"] == served["camera 1"] == served["camera 2"] == 320 // every
+    files = [served[f"file {number}"] for number in range(32)]
+    assert sum(files) == 320 * 8 - 3 * 320 // every, "and the files get all the rest"
+    assert max(files) - min(files) <= 16, "in turns"
+
+
+@pytest.mark.parametrize("max_size", [1, 8])
+def test_files_go_on_beside_more_cameras_than_the_model_can_serve(max_size: int) -> None:
+    served, _ = asyncio.run(crowded(cameras=12, every=1, max_size=max_size))
+    assert sum(served[f"file {number}"] for number in range(32)) == 160, "a place in every second batch"
 
 
 def test_the_iteration_ends_when_closed_and_all_streams_have_ended() -> None:

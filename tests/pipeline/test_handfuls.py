@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import weakref
 from collections import Counter, defaultdict
 from dataclasses import replace
 from itertools import pairwise
@@ -13,16 +14,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plugins.toys import Ear, ToyEncoder, ToyRecorder, ToySink, ToySource, toy_stream
+from plugins.toys import Ear, ToyDecoder, ToyEncoder, ToyRecorder, ToySink, ToySource, toy_stream
 
 from vrseg.pipeline.ledger import Ledger
+from vrseg.pipeline.outputs import OutputStages
 from vrseg.pipeline.stream import run_stream
 from vrseg.pipeline.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from vrseg.frame import EncodedPacket, Frame
+    from vrseg.frame import EncodedPacket, Frame, Packet
     from vrseg.pipeline.observer import StageName
     from vrseg.pipeline.stream import StreamStages
 
@@ -55,6 +57,14 @@ class FillingSource(ToySource):
         return [packet for _ in range(self.count - self.sent) for packet in super(FillingSource, self).read()]
 
 
+class Forgetting(ToyEncoder):
+    """Keeps nothing and gives nothing."""
+
+    def process(self, item: Frame, /) -> Iterable[EncodedPacket]:
+        self.check()
+        return ()
+
+
 def run(stages: StreamStages, ledger: Ledger, ear: Ear) -> None:
     asyncio.run(run_stream(stages, None, ledger, ear, asyncio.Event()))
 
@@ -84,7 +94,9 @@ def test_frames_that_may_grow_too_old_go_one_by_one(visits: Counter[str]) -> Non
     ear, sink = Ear(), ToySink()
     ledger = Ledger("a", ROOM, ear)
     run(file_stream(sink, 100, policy="drop_oldest", max_age_s=5.0), ledger, ear)
-    assert visits["a.encode0"] >= len(sink.pts)
+    besides = 6  # sink and encoder are opened, flushed and closed
+    assert visits["a.encode0"] - besides == len(sink.pts)
+    assert len(sink.pts) > 10
 
 
 @settings(max_examples=25, deadline=None)
@@ -119,18 +131,21 @@ def test_what_was_written_before_a_failure_counts_as_delivered() -> None:
     assert ledger.unaccounted == ledger.held == 0
 
 
-def test_a_frame_is_delivered_when_the_last_of_several_writers_is_done_with_it() -> None:
+@pytest.mark.parametrize("broken", [0, 21, 63])
+def test_what_all_of_several_writers_were_done_with_counts_as_delivered_when_one_fails(broken: int) -> None:
     class Breaking(ToyRecorder):
         def process(self, item: Frame, /) -> Iterable[Any]:
-            if item.index == 21:
+            if item.index == broken:
                 raise RuntimeError("toy recorder broke")
             return super().process(item)
 
-    ear, sink = Ear(), ToySink()
+    ear, sink, recorder = Ear(), ToySink(), Breaking()
     ledger = Ledger("a", ROOM, ear)
     with pytest.raises(ExceptionGroup):
-        run(replace(file_stream(sink, 400), results=(Breaking(),)), ledger, ear)
-    assert ledger.delivered <= 21
+        run(replace(file_stream(sink, 400), results=(recorder,)), ledger, ear)
+    assert len(recorder.frames) == broken
+    assert sink.pts == pts_of(len(sink.pts)), "nobody is given what follows a frame that was left out"
+    assert ledger.delivered == min(len(sink.pts), broken)
     assert ledger.unaccounted == ledger.held == 0
 
 
@@ -157,6 +172,86 @@ def test_a_handful_under_way_is_waited_for_and_booked_when_the_stream_is_cancell
         assert ledger.unaccounted == ledger.held == 0
 
     asyncio.run(main())
+
+
+def test_who_cancels_a_stream_waits_for_one_frame_and_not_for_the_handful() -> None:
+    began = threading.Event()
+
+    class Slowing(ToySink):
+        def process(self, item: EncodedPacket, /) -> Iterable[Any]:
+            if len(self.pts) >= 30:
+                began.set()
+                time.sleep(0.3)
+            return super().process(item)
+
+    async def main() -> None:
+        ear, sink = Ear(), Slowing()
+        ledger = Ledger("a", ROOM, ear)
+        task = asyncio.create_task(run_stream(file_stream(sink, 400), None, ledger, ear, asyncio.Event()))
+        await asyncio.to_thread(began.wait, 5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert len(sink.pts) == 31 == ledger.delivered
+        assert ledger.unaccounted == ledger.held == 0
+
+    asyncio.run(main())
+
+
+def test_frames_that_were_delivered_are_held_by_nobody_while_the_next_are_waited_for() -> None:
+    class Picture:
+        """Something that can be watched."""
+
+    pictures: weakref.WeakSet[Picture] = weakref.WeakSet()
+
+    class Decoder(ToyDecoder):
+        def process(self, item: Packet, /) -> Iterable[Frame]:
+            for frame in super().process(item):
+                picture = Picture()
+                pictures.add(picture)
+                yield replace(frame, picture=picture)
+
+    class Pausing(FillingSource):
+        """Waits before it ends."""
+
+        def read(self) -> Any:
+            if self.sent == self.count:
+                assert idle.wait(10)
+            return super().read()
+
+    idle = threading.Event()
+
+    async def main() -> None:
+        ear = Ear()
+        ledger = Ledger("a", ROOM, ear)
+        stages = toy_stream("a", lambda: Pausing(200), ToySink(), make_decoder=lambda first: Decoder("a", first))
+        stages = replace(stages, render=None, outputs=(OutputStages(encode=Forgetting(), sinks=()),))
+        task = asyncio.create_task(run_stream(stages, None, ledger, ear, asyncio.Event()))
+        try:
+            async with asyncio.timeout(10):
+                while ledger.delivered < 200 or len(pictures) > 1:  # noqa: ASYNC110 -- there is no event for it
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            pytest.fail(f"{len(pictures)} pictures are held, where one is: the last, for who may want it again")
+        finally:
+            idle.set()
+            await task
+
+    asyncio.run(main())
+
+
+def test_latencies_are_those_of_each_frame_also_where_results_are_written_in_handfuls() -> None:
+    handed: list[float] = []
+
+    class Listening(Ear):
+        def frame_delivered(self, stream: str, latency_s: float, *, handed_s: float, late: bool) -> None:
+            handed.append(handed_s)
+
+    ear = Listening()
+    stages = replace(file_stream(ToySink(), 200), outputs=(), results=(ToyRecorder(),))
+    run(stages, Ledger("a", ROOM, ear), ear)
+    assert len(set(handed)) == 200
+    assert handed == sorted(handed)
 
 
 def test_what_a_thread_does_in_one_visit_is_told_as_one_after_the_other() -> None:

@@ -332,7 +332,7 @@ class Ear:
 
     def frame_failed(self, stream: str, stage: StageName) -> None: ...
 
-    def frame_delivered(self, stream: str, latency_s: float, *, late: bool) -> None:
+    def frame_delivered(self, stream: str, latency_s: float, *, handed_s: float, late: bool) -> None:
         self.latencies_s.append(latency_s)
         self.late += late
 

@@ -33,7 +33,7 @@ def test_each_thread_and_each_stream_has_a_row_of_its_own() -> None:
     trace = Trace()
     trace.stage_done("decode", "door.decode", 0.5, 0.25)
     trace.stage_done("decode", "yard.decode", 0.0, 0.25)
-    trace.frame_delivered("door", 0.75)
+    trace.frame_delivered("door", 0.75, time.monotonic())
     first, second, frame = (one for one in json.loads(trace.text())["traceEvents"] if one["ph"] == "X")
     assert first["dur"] == second["dur"] == 250_000
     assert len({(one["pid"], one["tid"]) for one in (first, second, frame)}) == 3

@@ -77,5 +77,7 @@ class Backend:
     """Makes the pictures that viewers get while a source is away."""
     batches_under_way: int
     """That keep the device busy; more would only add latency and memory."""
+    wants_whole_batches: bool
+    """A whole batch takes it hardly longer than half of one."""
     gpu: Any = None
     """`vrseg.gpu.device.Gpu` of a CUDA device."""

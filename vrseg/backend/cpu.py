@@ -39,6 +39,7 @@ def cpu_backend(reason: str) -> Backend:
         make_still=JpegStill,
         make_stand_in=StandInCard,
         batches_under_way=2,  # one in the model, one being gathered
+        wants_whole_batches=False,
     )
 
 

@@ -53,6 +53,7 @@ def cuda_backend(index: int, reason: str) -> Backend:
         make_still=lambda: Guarded(DownloadedStill(gpu), "picture for viewers"),
         make_stand_in=lambda kind: Guarded(DeviceStandInCard(gpu, kind), "picture in place of a source's"),
         batches_under_way=4,  # one being handed on, one on the GPU, one enqueued behind it, one being gathered
+        wants_whole_batches=True,
         gpu=gpu,
     )
 

@@ -115,7 +115,8 @@ def resolve(config: Config, base_dir: Path) -> Resolved:
             specs[name] = _spec(name, model, base_dir, backend)
     for name, stream in config.streams.items():
         with _kept(errors):
-            streams.append(_stream(name, stream, specs.get(stream.model or ""), backend))
+            max_batch = config.models[stream.model].batch.max_size if stream.model in config.models else 1
+            streams.append(_stream(name, stream, specs.get(stream.model or ""), backend, max_batch))
     if errors:
         raise type(errors[0])("\n".join(str(error) for error in errors))
     return Resolved(
@@ -166,10 +167,10 @@ def _model(spec: ModelSpec, model: Model, backend: Backend) -> ResolvedModel:
     )
 
 
-def _stream(name: str, stream: Stream, spec: ModelSpec | None, backend: Backend) -> ResolvedStream:
+def _stream(name: str, stream: Stream, spec: ModelSpec | None, backend: Backend, max_batch: int) -> ResolvedStream:
     check_watched(name, stream, spec)
     live = is_live(stream)
-    rule = queue_rule(stream, live=live)
+    rule = queue_rule(stream, backend, live=live, max_batch=max_batch)
     return ResolvedStream(
         name=name,
         source=presentable(stream.source.uri),

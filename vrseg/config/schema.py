@@ -75,7 +75,7 @@ class Queue(Section):
     """Decoded frames that wait for the model."""
 
     size: Annotated[int, Field(ge=1, le=256)] = 4
-    """Frames."""
+    """Frames. On a GPU, with `auto`, a file's queue holds a batch at least."""
     policy: Literal["auto", "block", "drop_oldest", "drop_newest"] = "auto"
     """When full. `auto`: `drop_oldest` for live sources, `block` for files."""
     max_age: Duration = 0.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from vrseg.errors import DeviceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import cupy
     import numpy.typing as npt
@@ -173,6 +174,16 @@ class Lease:
 
     def __del__(self) -> None:
         self.release()
+
+
+@contextmanager
+def lent(pool: Pool, stream: cupy.cuda.Stream) -> Iterator[Lease]:
+    """Lend a block for a `with` block. Unfinished work on it at the end is on `stream`, as is its next borrower's."""
+    lease = pool.lend(stream)
+    try:
+        yield lease
+    finally:
+        lease.release()
 
 
 def recorded(stream: cupy.cuda.Stream, *, timed: bool = False) -> cupy.cuda.Event:

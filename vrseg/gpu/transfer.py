@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 def copy_to_host(gpu: Gpu, target: int, source: int, size_bytes: int, stream: cupy.cuda.Stream) -> None:
-    """Copy from device memory to pinned memory, when `stream` comes to it. `target` and `source` are addresses."""
+    """Copy from device memory to the host's, when `stream` comes to it. `target` and `source` are addresses.
+
+    Into memory that is not pinned the driver copies while the caller waits.
+    """
     import cupy  # noqa: PLC0415 -- GPU libraries load only when a GPU is chosen
 
     runtime = cupy.cuda.runtime

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
+import structlog
 
 from vrseg.errors import ModelError
 from vrseg.infer.gate import compare
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
+_log = structlog.get_logger(__name__)
 # Rounded weights change the function itself, which the conversion has measured and this cannot see: they cost YOLOX up
 # to 0.006 of the 0.02 that its scores may be off.
 _SHARE = 0.75
@@ -49,27 +51,27 @@ class Fp16Gate:
         """Compute what answers are held against, once: the trial pictures, on the CPU."""
         if self._prepared:
             return
-        self._prepared = True
         try:
             self._unrounded = unrounded_answers(self._spec)
         except ModelError as error:
             self.remark = f"FP16 could not be measured, so nobody knows how good it is: {error}"
+            _log.warning("FP16 not measured", model=self._spec.name, reason=self.remark)
+        self._prepared = True
 
     def verdict(self, found: list[Array]) -> Verdict | None:
         """Judge what an engine says of the trial pictures, (N, ...) for each output; None when it does not measure."""
         return None if self._unrounded is None else compare_unrounded(self._spec, self._unrounded, found)
 
-    def check(self, found: list[Array], where: str) -> Verdict | None:
+    def check(self, found: list[Array], where: str, *, advice: str = "") -> Verdict | None:
         """As `verdict`, for what is about to serve.
 
         Raises:
-            ModelError: not accurate enough `where`, which tells engine and batch size.
+            ModelError: not accurate enough `where`, which tells engine and batch size; ends with `advice`.
         """
         verdict = self.verdict(found)
         if verdict is not None and not verdict.passed:
             raise ModelError(
-                f"{self._spec.path}: FP16 is not accurate enough on this GPU, {where}: {verdict.text}; "
-                "use the FP32 network, with precision: fp32"
+                f"{self._spec.path}: FP16 is not accurate enough on this GPU, {where}: {verdict.text}{advice}"
             )
         return verdict
 

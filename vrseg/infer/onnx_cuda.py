@@ -167,7 +167,7 @@ class OnnxCudaEngine:
             self._exactness = {"use_tf32": "0"} if multiplies_fp32(onnx.load(path)) else {}
         self._gate.prepare()
         if self._gate.remark:
-            self._remark(self._gate.remark)
+            self.remarks.append(self._gate.remark)  # the gate has logged it
 
     def _choose(self, loader: Loader, size: int) -> Mapping[str, str]:
         """Try both layouts and keep the faster, if it says the same."""
@@ -212,7 +212,8 @@ class OnnxCudaEngine:
 
     def _measure(self, size: int, answers: list[Array]) -> None:
         """Let FP16 pass only where it is accurate enough."""
-        verdict = self._gate.check(answers, f"in batches of {size}")
+        advice = "; use the FP32 network, with precision: fp32"
+        verdict = self._gate.check(answers, f"in batches of {size}", advice=advice)
         if size == self.largest_batch:
             self.verdict = verdict
 

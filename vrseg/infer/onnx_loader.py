@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 
-from vrseg.gpu.memory import Pool
+from vrseg.gpu.memory import Pool, lent
 from vrseg.gpu.transfer import clear, copy_to_device, copy_to_host
 from vrseg.infer.cuda_program import Program, agree
 from vrseg.infer.cuda_session import failing_as_model, open_session
@@ -18,13 +17,12 @@ from vrseg.models.fp16 import is_fp16
 from vrseg.models.trial import trial_tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     import cupy
     import numpy.typing as npt
 
     from vrseg.gpu.lane import Lane
-    from vrseg.gpu.memory import Lease
     from vrseg.infer.output_block import OutputBlock
 
     Array = npt.NDArray[Any]
@@ -97,7 +95,7 @@ class Loader:
 
     def answers(self, program: Program) -> list[Array]:
         """Run once and fetch the outputs."""
-        with _lent(self.outputs, self._stream) as lease:
+        with lent(self.outputs, self._stream) as lease:
             program.enqueue()
             answers = [np.empty((program.size, *place.frame_shape), place.dtype) for place in self.block.places]
             for place, answer in zip(self.block.places, answers, strict=True):
@@ -114,7 +112,7 @@ class Loader:
     def _bind(self, program: Program) -> None:
         """Tie a program to the lane's input, which then holds pictures to try it on, and to the outputs."""
         pictures = np.resize(trial_tensor(self._spec.input), (program.size, *self._spec.input.shape))
-        with _lent(self._lane.inputs, self._stream) as lease:
+        with lent(self._lane.inputs, self._stream) as lease:
             program.bind_input(lease.address)
             copy_to_device(self._lane.gpu, lease.address, pictures.ctypes.data, pictures.nbytes, self._stream)
             self._stream.synchronize()
@@ -122,11 +120,11 @@ class Loader:
         if self._outputs is None:
             self._block = lay_out(outputs, self._lane.max_batch)
             self._outputs = self.new_pool("output")
-        with _lent(self._outputs, self._stream) as lease:
+        with lent(self._outputs, self._stream) as lease:
             program.bind_outputs(self.block, lease.address)
 
     def _clear_outputs(self) -> None:
-        with _lent(self.outputs, self._stream) as lease:
+        with lent(self.outputs, self._stream) as lease:
             clear(lease.address, self.outputs.block_bytes, self._stream)
 
 
@@ -135,12 +133,3 @@ def batch_name(model: bytes, input_name: str) -> str | None:
     graph = onnx.load_model_from_string(model).graph
     sizes = next(one for one in graph.input if one.name == input_name).type.tensor_type.shape.dim
     return sizes[0].dim_param or None
-
-
-@contextmanager
-def _lent(pool: Pool, stream: cupy.cuda.Stream) -> Iterator[Lease]:
-    lease = pool.lend(stream)
-    try:
-        yield lease
-    finally:
-        lease.release()

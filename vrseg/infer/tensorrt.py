@@ -53,7 +53,7 @@ class TensorRtEngine:
         *,
         trt: TensorRtRuntime,
         plan_path: Path,
-        gate: Fp16Gate | None = None,
+        gate: Fp16Gate,
         cuda_graphs: bool = True,
     ) -> None:
         """Store what is given; what `gate` does not let pass is refused by `open`."""
@@ -236,10 +236,9 @@ class TensorRtEngine:
 
     def _measure(self, block: OutputBlock, outputs: Pool) -> None:
         """Let FP16 pass only where it is accurate enough, with each batch size."""
-        if self._gate is not None:
-            whole = [(self._lane.max_batch, self._calls)]
-            runs = whole if self._in_pieces else [(call.size, [call]) for call in self._calls]
-            Trial(self._lane, block, outputs, self._bind_calls).measure(runs, self._gate)
+        whole = [(self._lane.max_batch, self._calls)]
+        runs = whole if self._in_pieces else [(call.size, [call]) for call in self._calls]
+        Trial(self._lane, block, outputs, self._bind_calls).measure(runs, self._gate)
 
     def _bind(self, stream: cupy.cuda.Stream, input_address: int, output_address: int) -> None:
         """Fix all calls to where the lane's batches lie; try each once and record it."""

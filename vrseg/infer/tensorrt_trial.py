@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import structlog
 
-from vrseg.gpu.memory import Pool
+from vrseg.gpu.memory import Pool, lent
 from vrseg.gpu.transfer import copy_to_device, copy_to_host
 from vrseg.models.trial import trial_tensor
 
@@ -68,8 +69,7 @@ class Trial:
         lane, spec = self._lane, self._lane.spec
         stream, pictures = lane.open(), trial_tensor(spec.input)
         inputs = Pool(lane.gpu, "device", lane.input_bytes, limit=1, name=f"{spec.name}.trial")
-        image, answer = inputs.lend(stream), self._outputs.lend(stream)
-        try:
+        with closing(inputs), lent(inputs, stream) as image, lent(self._outputs, stream) as answer:
             self._bind(calls, stream, image.address, answer.address)
             runs = []
             for start in range(0, len(pictures), frames):
@@ -78,11 +78,6 @@ class Trial:
                 for call in calls:
                     call.enqueue(stream)
                 runs.append(self._fetched(stream, answer.address, frames))
-        finally:
-            stream.synchronize()
-            answer.release()
-            image.release()
-            inputs.close()
         return [np.concatenate(parts)[: len(pictures)] for parts in zip(*runs, strict=True)]
 
     def _fetched(self, stream: cupy.cuda.Stream, address: int, frames: int) -> list[Array]:

@@ -25,6 +25,13 @@ class Inlet:
         self.in_model = 0
         """Frames that were taken and have not been handed back."""
 
+    def take(self) -> Frame:
+        """Let the oldest frame go into the model. There is one that may: see `ready`."""
+        frame = self.decoded.take_nowait()
+        self.ledger.depart()
+        self.in_model += 1
+        return frame
+
     def hand_back(self, frame: Frame) -> None:
         """Take a frame with its result. There is always room for it: the credits see to that."""
         try:
@@ -59,13 +66,50 @@ class Inlet:
         return not len(self.decoded) if self.hurried else len(self.decoded) < self.decoded.capacity
 
 
+class _Line:
+    """Streams that take turns."""
+
+    def __init__(self) -> None:
+        self.inlets: deque[Inlet] = deque()
+        """With who is next in front."""
+        self._served: Inlet | None = None
+        self._left = 0
+        """Frames of its turn."""
+
+    def take(self, most: int, *, turn: int) -> list[tuple[Frame, float]]:
+        """Take up to `most` frames, each with how long it waited; of each stream `turn`, or as many as it has."""
+        taken: list[tuple[Frame, float]] = []
+        while len(taken) < most and (inlet := self._next(turn)) is not None:
+            count = min(self._left, inlet.ready, most - len(taken))
+            self._left -= count
+            taken += [(inlet.take(), inlet.decoded.last_wait_s) for _ in range(count)]
+        return taken
+
+    def remove(self, inlet: Inlet) -> None:
+        """Forget a stream."""
+        self.inlets.remove(inlet)
+        if self._served is inlet:
+            self._served = None
+
+    def _next(self, turn: int) -> Inlet | None:
+        """Return whose turn it is: still that of who was served last, if the batch before ended in it."""
+        if self._served is not None and self._served.ready and self._left > 0:
+            return self._served
+        self._served = next((inlet for inlet in self.inlets if inlet.ready), None)
+        if self._served is not None:
+            self._left = turn
+            self.inlets.remove(self._served)
+            self.inlets.append(self._served)
+        return self._served
+
+
 class Batcher:
     """An endless iterator of batches. A batch is made when it is asked for, so frames age in their own queues.
 
     It goes when it is full, when its oldest frame has waited `max_delay_s`, or when waiting cannot fill it further.
-    Streams take turns, and the turn moves on from batch to batch. While a live stream has a frame, a turn is one frame.
-    Among files it is as many as there are: what goes together through the model is handed on together behind it, in one
-    visit to each thread.
+    Streams whose frames may not wait come first, and take turns frame by frame. The others, which are files as a rule,
+    get what room is left, and a place in every second batch at least. Their turns are as long as a batch: what goes
+    together through the model is handed on together behind it, in one visit to each thread.
     """
 
     def __init__(self, max_size: int, max_delay_s: float) -> None:
@@ -73,20 +117,23 @@ class Batcher:
         self.max_delay_s = max_delay_s
         self.last_wait_s = 0.0
         """How long the oldest frame of the last batch had waited."""
-        self._inlets: deque[Inlet] = deque()
+        self._hurried = _Line()
+        self._patient = _Line()
+        self._passed_over = False
+        """The last batch had no place for patient streams that had frames."""
         self._changed = asyncio.Event()
         self._closed = False
 
     def attach(self, inlet: Inlet) -> None:
         """Take frames from this stream too."""
         inlet.decoded.on_change = inlet.ledger.on_credit = self._changed.set
-        self._inlets.append(inlet)
+        self._line_of(inlet).inlets.append(inlet)
         self._changed.set()
 
     def detach(self, inlet: Inlet) -> None:
         """Forget this stream. Its queue is left as it is."""
         inlet.decoded.on_change = inlet.ledger.on_credit = None
-        self._inlets.remove(inlet)
+        self._line_of(inlet).remove(inlet)
         self._changed.set()
 
     def close(self) -> None:
@@ -100,46 +147,36 @@ class Batcher:
     async def __anext__(self) -> tuple[Frame, ...]:
         while True:
             self._changed.clear()
-            for inlet in self._inlets:
+            inlets = (*self._hurried.inlets, *self._patient.inlets)
+            for inlet in inlets:
                 inlet.decoded.expire()
-            ready = sum(inlet.ready for inlet in self._inlets)
-            if self._closed and not ready and all(inlet.ended for inlet in self._inlets):
+            ready = sum(inlet.ready for inlet in inlets)
+            if self._closed and not ready and all(inlet.ended for inlet in inlets):
                 raise StopAsyncIteration
-            patience_s = self._patience_s(ready)
+            patience_s = self._patience_s(inlets, ready)
             if patience_s is not None and patience_s <= 0:
                 return self._gather()
             await self._change(patience_s)
 
-    def _patience_s(self, ready: int) -> float | None:
+    def _line_of(self, inlet: Inlet) -> _Line:
+        return self._hurried if inlet.hurried else self._patient
+
+    def _patience_s(self, inlets: tuple[Inlet, ...], ready: int) -> float | None:
         """Seconds for which waiting for more frames is worth it; None while there is no frame at all."""
         if not ready:
             return None
-        if ready >= self.max_size or not any(inlet.may_grow for inlet in self._inlets):
+        if ready >= self.max_size or not any(inlet.may_grow for inlet in inlets):
             return 0.0
         now_s = time.monotonic()
-        return self.max_delay_s - max(inlet.decoded.oldest_wait_s(now_s) for inlet in self._inlets if inlet.ready)
+        return self.max_delay_s - max(inlet.decoded.oldest_wait_s(now_s) for inlet in inlets if inlet.ready)
 
     def _gather(self) -> tuple[Frame, ...]:
-        frames: list[Frame] = []
-        self.last_wait_s = 0.0
-        turn = 1 if any(inlet.hurried and inlet.ready for inlet in self._inlets) else self.max_size
-        while len(frames) < self.max_size:
-            inlet = next((inlet for inlet in self._inlets if inlet.ready), None)
-            if inlet is None:
-                break
-            # who has just been served goes to the end of the line
-            self._inlets.remove(inlet)
-            self._inlets.append(inlet)
-            count = min(turn, inlet.ready, self.max_size - len(frames))
-            frames += [self._take(inlet) for _ in range(count)]
-        return tuple(frames)
-
-    def _take(self, inlet: Inlet) -> Frame:
-        frame = inlet.decoded.take_nowait()
-        inlet.ledger.depart()
-        inlet.in_model += 1
-        self.last_wait_s = max(self.last_wait_s, inlet.decoded.last_wait_s)
-        return frame
+        patient = any(inlet.ready for inlet in self._patient.inlets)
+        taken = self._hurried.take(self.max_size - (patient and self._passed_over), turn=1)
+        more = self._patient.take(self.max_size - len(taken), turn=self.max_size)
+        self._passed_over = patient and not more
+        self.last_wait_s = max(waited_s for _, waited_s in taken + more)
+        return tuple(frame for frame, _ in taken + more)
 
     async def _change(self, timeout_s: float | None) -> None:
         timer = None

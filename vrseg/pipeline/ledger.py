@@ -88,7 +88,8 @@ class Ledger:
         """A frame has reached every output; `handed_s` is when they were given it."""
         self.delivered += 1
         latency_s = handed_s - frame.decoded_s
-        self._observer.frame_delivered(self.stream, latency_s, late=0.0 < self._deadline_s < latency_s)
+        late = 0.0 < self._deadline_s < latency_s
+        self._observer.frame_delivered(self.stream, latency_s, handed_s=handed_s, late=late)
         self._return_credit()
 
     def drop_queued(self, reason: str) -> None:

@@ -65,8 +65,8 @@ class Observer(Protocol):
     def frame_failed(self, stream: str, stage: StageName) -> None:
         """A frame was lost to an error."""
 
-    def frame_delivered(self, stream: str, latency_s: float, *, late: bool) -> None:
-        """A frame reached all outputs of its stream; `late` past its deadline."""
+    def frame_delivered(self, stream: str, latency_s: float, *, handed_s: float, late: bool) -> None:
+        """A frame reached all outputs of its stream at `handed_s` (monotonic time); `late` past its deadline."""
 
     def stream_info(self, stream: str, info: SourceInfo) -> None:
         """A source was opened."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import deque
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from vrseg.pipeline.run import StageRunner, opened, opened_on
+from vrseg.pipeline.run import StageRunner, Visit, opened, opened_on
 from vrseg.pipeline.video import Handful, Video, Written
 from vrseg.pipeline.worker import Worker
 from vrseg.stage import Absence
@@ -41,7 +40,7 @@ class OutputStages:
 # With a thread that a disk or a receiver holds. Less than what a service manager gives a cancelled process, see
 # `notify.STOP_MARGIN_S`.
 PATIENCE_S = 10.0
-# Longer visits save nothing more, and who cancels them waits for their end.
+# Longer visits save nothing more, and make the first of their frames wait for the last.
 VISIT_S = 0.02
 HOUSEKEEPING_EVERY_S = 60.0
 
@@ -66,7 +65,7 @@ class _Pace:
         self._most = most
 
     def took(self, frames: int, duration_s: float) -> None:
-        """Follow what the last visit took."""
+        """Follow how long the slowest writer worked on so many."""
         self.frames = max(1, min(self._most, int(VISIT_S * frames / max(duration_s, 1e-6))))
 
 
@@ -77,11 +76,11 @@ class _Results:
         self._sink = sink
 
     async def write(self, frames: Handful, written: list[Written]) -> None:
-        waiting = deque(frames)
+        visit: Visit[Never] = Visit()
         try:
-            await self._sink.process_burst(waiting, [], math.inf)
+            await self._sink.process_burst(deque(frames), visit)
         finally:
-            written += [Written(handed_s=time.monotonic())] * (len(frames) - len(waiting))
+            written += [Written(handed_s=ended_s, busy_s=ended_s - began_s) for began_s, ended_s in visit.spans]
 
     async def finish(self) -> None:
         await self._sink.flush()
@@ -125,10 +124,9 @@ async def run_outputs(
                 frames = [(frame, rendered.last_wait_s)]
                 while len(rendered) and len(frames) < pace.frames:
                     frames.append((rendered.take_nowait(), rendered.last_wait_s))
-                began_s = time.monotonic()
-                await _write_all(writers, frames, ledger)
-                pace.took(len(frames), time.monotonic() - began_s)
+                pace.took(len(frames), await _write_all(writers, frames, ledger))
                 last.frame, _ = frames[-1]
+                del frame, frames  # no picture is held while the next is waited for
 
         async with asyncio.TaskGroup() as group:
             beside = [
@@ -161,17 +159,23 @@ async def _open_video(
     return video
 
 
-async def _write_all(writers: list[Video | _Results], frames: Handful, ledger: Ledger) -> None:
-    """Hand frames to all writers, and book those that all are done with, also when one of them fails."""
+async def _write_all(writers: list[Video | _Results], frames: Handful, ledger: Ledger) -> float:
+    """Hand frames to all writers; return for how many seconds the slowest one worked.
+
+    Those that all are done with are booked, also when one of them fails: then the others end with the frame in hand.
+    """
     written: list[list[Written]] = [[] for _ in writers]
     try:
         if len(writers) == 1:
             await writers[0].write(frames, written[0])
         else:
-            await asyncio.gather(*(one.write(frames, own) for one, own in zip(writers, written, strict=True)))
+            async with asyncio.TaskGroup() as group:
+                for writer, outcomes in zip(writers, written, strict=True):
+                    group.create_task(writer.write(frames, outcomes))
     finally:
         for number in range(min(map(len, written), default=len(frames))):
             _book(ledger, frames[number][0], [outcomes[number] for outcomes in written])
+    return max((sum(one.busy_s for one in outcomes) for outcomes in written), default=0.0)
 
 
 def _book(ledger: Ledger, frame: Frame, outcomes: list[Written]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
-from vrseg.pipeline.worker import Worker
+from vrseg.pipeline.worker import Worker, taken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -34,6 +36,15 @@ class Burst:
     """At most so many."""
     duration_s: float
     """None is begun after that: it is what a burst may add to the age of its first output."""
+
+
+@dataclass(frozen=True)  # no slots: Python 3.11 cannot set up a frozen generic that has them
+class Visit(Generic[Out]):
+    """What has come of a visit to a thread so far."""
+
+    outputs: list[Out] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
+    """Of the items that were worked on, one each."""
 
 
 class Inbox(Protocol[Out_co]):
@@ -80,17 +91,18 @@ class StageRunner(Generic[In, Out]):
         busy_s = getattr(self.stage, "device_s", ended_s - began_s)
         self._observer.stage_done(self._name, waited_s, busy_s, ended_s=ended_s, thread=self._thread)
 
-    async def process_burst(self, items: deque[tuple[In, float]], outputs: list[Out], duration_s: float) -> None:
+    async def process_burst(
+        self, items: deque[tuple[In, float]], visit: Visit[Out], duration_s: float = math.inf
+    ) -> None:
         """Work on the first of `items`, (item, how long it waited), and begin more for `duration_s`; remove those.
 
-        What comes out is added to `outputs`. Should one fail, what came before it is there, and `items` begin with it.
+        What comes of it is added to `visit`. Should one fail, what came before it is there, and `items` begin with it.
         """
-        spans: list[Span] = []
-        waiting = [item for item, _ in items]
+        work = partial(_timed_burst, self.stage.process, visit=visit, duration_s=duration_s)
         try:
-            await self.worker.call(_timed_burst, self.stage.process, waiting, outputs, spans, duration_s)
+            await self.worker.call_for_each(deque(item for item, _ in items), work)
         finally:
-            for span in spans:
+            for span in visit.spans:
                 _, waited_s = items.popleft()
                 self.tell(waited_s, span)
 
@@ -205,13 +217,13 @@ async def _hand_on(
     put: Callable[[list[Out]], Awaitable[None]],
     burst: Burst,
 ) -> None:
-    outputs: list[Out] = []
+    visit: Visit[Out] = Visit()
     try:
-        await runner.process_burst(items, outputs, burst.duration_s)
+        await runner.process_burst(items, visit, burst.duration_s)
     except Exception:
-        await put(outputs)
+        await put(visit.outputs)
         raise
-    await put(outputs)
+    await put(visit.outputs)
 
 
 def _timed(work: Callable[[In], Iterable[Out]], item: In) -> tuple[list[Out], Span]:
@@ -234,11 +246,11 @@ def _timed_both(
 
 
 def _timed_burst(
-    work: Callable[[In], Iterable[Out]], items: list[In], outputs: list[Out], spans: list[Span], duration_s: float
+    work: Callable[[In], Iterable[Out]], items: deque[In], *, visit: Visit[Out], duration_s: float
 ) -> None:
-    for item in items:
-        if spans and spans[-1][1] - spans[0][0] >= duration_s:
-            break
+    for item in taken(items):
         more, span = _timed(work, item)
-        outputs += more
-        spans.append(span)
+        visit.outputs.extend(more)
+        visit.spans.append(span)
+        if span[1] - visit.spans[0][0] >= duration_s:
+            return

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from vrseg.pipeline.worker import taken
 from vrseg.stage import LastingOutput
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ class Written:
 
     handed_s: float
     """Monotonic time at which the sinks were given it, or recorded it."""
+    busy_s: float
+    """How long the writer's thread worked for it."""
     lost: str = ""
     """Why no sink took it; empty when one did."""
 
@@ -89,12 +93,14 @@ class Video:
         Should one fail, what became of those before it is there.
         """
         done: list[_Done] = []
+        waiting = deque(frame for frame, _ in frames)
         try:
-            await self._worker.call(self._write_frames, [frame for frame, _ in frames], done)
+            await self._worker.call_for_each(waiting, partial(self._write_frames, done=done))
         finally:
             for (_, waited_s), one in zip(frames, done, strict=False):
                 self._tell_done(waited_s, one)
-                written.append(Written(handed_s=one.encoded_s, lost=one.lost))
+                busy_s = one.ended_s - one.began_s
+                written.append(Written(handed_s=one.encoded_s, busy_s=busy_s, lost=one.lost))
             self._tell()
 
     async def bridge(self, absence: Absence) -> None:
@@ -116,8 +122,8 @@ class Video:
             await self._worker.call(_exhaust, feed.sink.flush)
         self._tell()
 
-    def _write_frames(self, frames: list[Frame], done: list[_Done]) -> None:
-        for frame in frames:
+    def _write_frames(self, frames: deque[Frame], *, done: list[_Done]) -> None:
+        for frame in taken(frames):
             done.append(self._write_frame(frame))  # noqa: PERF401 -- one that fails leaves those before it
 
     def _write_frame(self, frame: Frame) -> _Done:

@@ -6,17 +6,20 @@ import asyncio
 import os
 import queue
 import threading
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from vrseg.errors import ExhaustedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections import deque
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class Worker:
@@ -37,6 +40,7 @@ class Worker:
         self._niceness = niceness
         self._patience_s = patience_s
         self._given_up = False
+        self._broken_off = False
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
 
@@ -68,6 +72,20 @@ class Worker:
             await self._in_time(self.submit(_nothing))  # jobs end in order: after this one, `work` is done
             raise
 
+    async def call_for_each(self, items: deque[T], work: Callable[[deque[T]], None]) -> None:
+        """As `call`, for work on `taken(items)`. A cancelled caller takes back those that are left.
+
+        Once that has happened, or such work has failed, none is begun any more: items would be left out.
+        """
+        job = self.submit(self._work_on, items, work)
+        try:
+            await job
+        except asyncio.CancelledError:
+            self._broken_off = True
+            items.clear()
+            await self._in_time(self.submit(_nothing))
+            raise
+
     async def end(self, work: Callable[[], None]) -> None:
         """Run the last `work`. A thread that does not come to it in time does it when it can; nobody waits for that."""
         job = self.submit(work)
@@ -94,6 +112,15 @@ class Worker:
         self._jobs.put(partial(_run, loop, future, partial(work, *args, **kwargs)))
         return future
 
+    def _work_on(self, items: deque[T], work: Callable[[deque[T]], None]) -> None:
+        if self._broken_off:
+            return
+        try:
+            work(items)
+        except BaseException:
+            self._broken_off = True
+            raise
+
     def _work(self) -> None:
         if self._niceness:
             # For this thread and those that its libraries start: Linux keeps it for each thread on its own. Only ever
@@ -103,6 +130,14 @@ class Worker:
             os.setpriority(os.PRIO_PROCESS, thread, lower)
         while (job := self._jobs.get()) is not None:
             job()
+            del job  # it holds what was worked on, while the next is waited for
+
+
+def taken(items: deque[T]) -> Iterator[T]:
+    """Take one item after the other, while another thread may take back those that are left."""
+    with suppress(IndexError):
+        while True:
+            yield items.popleft()
 
 
 def _nothing() -> None:

@@ -152,13 +152,13 @@ class Recorder:
         self._metrics.failed.labels(stream, stage).inc()
         self._log.warning("frames failed", stream=stream, stage=stage)
 
-    def frame_delivered(self, stream: str, latency_s: float, *, late: bool) -> None:
+    def frame_delivered(self, stream: str, latency_s: float, *, handed_s: float, late: bool) -> None:
         self._frames(stream, "sink").inc()
         self._metrics.latency.observe(stream, latency_s)
         if late:
             self._metrics.deadline_misses.labels(stream).inc()
         if self.trace is not None:
-            self.trace.frame_delivered(stream, latency_s)
+            self.trace.frame_delivered(stream, latency_s, handed_s)
         if stream in self.streams:
             record = self.streams[stream]
             record.last_latency_s = latency_s

@@ -33,9 +33,9 @@ class Trace:
         """A thread has worked on one item, for `busy_s` up to `ended_s` (monotonic time), or up to now."""
         self._add(_THREADS, thread or stage, stage, busy_s, {"waited_ms": round(1000 * waited_s, 3)}, ended_s)
 
-    def frame_delivered(self, stream: str, latency_s: float) -> None:
-        """A frame has just reached all outputs; it was decoded `latency_s` ago."""
-        self._add(_FRAMES, stream, "frame", latency_s, {})
+    def frame_delivered(self, stream: str, latency_s: float, handed_s: float) -> None:
+        """A frame reached all outputs at `handed_s` (monotonic time); it was decoded `latency_s` before."""
+        self._add(_FRAMES, stream, "frame", latency_s, {}, handed_s)
 
     def _add(
         self,
