@@ -14,6 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
+import traceback
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -211,8 +212,6 @@ def main() -> None:
             SECTIONS[name](bench)
         except Exception as error:  # noqa: BLE001 -- the other sections are still worth their time
             failed = True
-            import traceback
-
             traceback.print_exc()
             bench.figures[name] = f"failed: {error}"
         print(f"# {name}: {time.perf_counter() - start_s:.0f} s", flush=True)

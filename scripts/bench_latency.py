@@ -15,20 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import uvloop
-from no_work import NoEngine, NoHead, NoPreprocess, NoWork
-from prometheus_client import CollectorRegistry
+from no_work import NoEngine, NoHead, NoPreprocess, NoWork, observed_model
 
 from vrseg.backoff import Backoff
 from vrseg.decode.cpu import PyavDecoder
 from vrseg.pipeline.ingest import IngestStages
 from vrseg.pipeline.ledger import Ledger
-from vrseg.pipeline.model import ModelRunner, ModelStages
 from vrseg.pipeline.outputs import OutputStages
 from vrseg.pipeline.stream import QueueRule, StreamStages, run_stream
 from vrseg.source.file import FileSource
-from vrseg.telemetry.logs import make_logger
-from vrseg.telemetry.metrics import Metrics
-from vrseg.telemetry.recorder import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,18 +47,7 @@ class Clock(NoWork):
 
 async def measure(clip: str, streams: int, seconds: float) -> list[float]:
     """Return the ages of all frames as they came to their encoders."""
-    recorder = Recorder(Metrics(CollectorRegistry()), make_logger("text", "error"))
-    model = ModelRunner(
-        ModelStages(
-            name="none",
-            preprocess=NoPreprocess(),
-            infer=NoEngine(),
-            postprocess=NoHead(),
-            max_batch=8,
-            max_delay_s=0.005,
-        ),
-        recorder,
-    )
+    recorder, model = observed_model(NoPreprocess(), NoEngine(), NoHead())
     stop, clocks = asyncio.Event(), [Clock() for _ in range(streams)]
     asyncio.get_running_loop().call_later(seconds, stop.set)
     async with asyncio.TaskGroup() as group:

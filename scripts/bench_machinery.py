@@ -18,26 +18,20 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import uvloop
-from no_work import NoEngine, NoHead, NoPreprocess, NoWork
-from prometheus_client import CollectorRegistry
+from no_work import BATCH, NoEngine, NoHead, NoPreprocess, NoWork, observed_model
 
 from vrseg.backoff import Backoff
 from vrseg.frame import Frame, Packet, SourceInfo
 from vrseg.pipeline.ingest import IngestStages
 from vrseg.pipeline.ledger import Ledger
-from vrseg.pipeline.model import ModelRunner, ModelStages
 from vrseg.pipeline.outputs import OutputStages
 from vrseg.pipeline.stream import QueueRule, StreamStages, run_stream
-from vrseg.telemetry.logs import make_logger
-from vrseg.telemetry.metrics import Metrics
-from vrseg.telemetry.recorder import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from vrseg.frame import Inference
 
-BATCH = 8
 CREDITS = 4 * BATCH + 2
 """As a stream on a GPU has them."""
 PACKETS_READ = 16
@@ -137,18 +131,7 @@ class Cost:
 
 async def measure(streams: int, frames: int, batch_s: float) -> Cost:
     """Run so many frames, all streams together."""
-    recorder = Recorder(Metrics(CollectorRegistry()), make_logger("text", "error"))
-    model = ModelRunner(
-        ModelStages(
-            name="none",
-            preprocess=AskingPreprocess(),
-            infer=AskingEngine(),
-            postprocess=WaitingHead(batch_s),
-            max_batch=BATCH,
-            max_delay_s=0.005,
-        ),
-        recorder,
-    )
+    recorder, model = observed_model(AskingPreprocess(), AskingEngine(), WaitingHead(batch_s))
     each, stop = frames // streams, asyncio.Event()
     async with asyncio.TaskGroup() as group:
         group.create_task(model.run())

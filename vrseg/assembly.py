@@ -98,6 +98,11 @@ def credits_for(max_batch: int, backend: Backend) -> int:
     return backend.batches_under_way * max_batch + FRAMES_BEHIND_MODEL
 
 
+def max_batch_of(config: Config, section: Stream) -> int:
+    """Frames of a batch of the stream's model; 1 without one."""
+    return config.models[section.model].batch.max_size if section.model else 1
+
+
 def is_live(section: Stream) -> bool:
     """Tell whether the stream's source cannot wait."""
     return make_source(section.source).live

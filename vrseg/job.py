@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vrseg.address import local_path, redact, scheme_of
-from vrseg.assembly import encode_settings, result_sink, stream_stages
+from vrseg.assembly import encode_settings, max_batch_of, result_sink, stream_stages
 from vrseg.config.build import build
 from vrseg.config.schema import Config, Model, Output, ResultOutput
 from vrseg.errors import ConfigError, VrsegError
@@ -138,7 +138,7 @@ def _stages(job: Job, plan: Plan) -> StreamStages:
         plan.backend,
         plan.base_dir,
         live=False,
-        max_batch=plan.max_batch(section),
+        max_batch=max_batch_of(plan.config, section),
         niceness=plan.niceness,
     )
     source = Path(local_path(job.input))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vrseg.assembly import backoff_of, stream_stages
+from vrseg.assembly import backoff_of, max_batch_of, stream_stages
 from vrseg.backoff import wait_or_stop
 from vrseg.errors import (
     ConfigError,
@@ -71,7 +71,7 @@ def _stages(running: Running, name: str) -> StreamStages:
         plan.backend,
         plan.base_dir,
         live=plan.live[name],
-        max_batch=plan.max_batch(section),
+        max_batch=max_batch_of(plan.config, section),
         niceness=plan.niceness,
         watcher=view.live_sink(),
     )

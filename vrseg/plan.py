@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from vrseg.assembly import audience_of, is_live, stream_stages
+from vrseg.assembly import audience_of, is_live, max_batch_of, stream_stages
 from vrseg.backend.choose import choose_backend
 from vrseg.models.load import load_spec
 
@@ -37,10 +37,6 @@ class Plan:
     """By stream name."""
     niceness: int
     """See `StreamStages.niceness`."""
-
-    def max_batch(self, stream: Stream) -> int:
-        """Frames of a batch of the stream's model; 1 without one."""
-        return self.config.models[stream.model].batch.max_size if stream.model else 1
 
 
 def make_plan(config: Config, base_dir: Path, *, niceness: int = 0, backend: Backend | None = None) -> Plan:
@@ -74,7 +70,13 @@ def with_streams(plan: Plan, streams: Mapping[str, Stream]) -> Plan:
         # made once for their constructors' objections, before anything runs
         spec = plan.specs[stream.model] if stream.model else None
         stream_stages(
-            name, stream, spec, plan.backend, plan.base_dir, live=live[name], max_batch=plan.max_batch(stream)
+            name,
+            stream,
+            spec,
+            plan.backend,
+            plan.base_dir,
+            live=live[name],
+            max_batch=max_batch_of(plan.config, stream),
         )
     return _of_streams(plan, {**plan.config.streams, **streams}, {**plan.live, **live})
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
-from vrseg.assembly import credits_for, model_stages, queue_rule
+from vrseg.assembly import credits_for, max_batch_of, model_stages, queue_rule
 from vrseg.errors import VrsegError
 from vrseg.gpu.nvml import GpuSampler
 from vrseg.pipeline.ledger import Ledger
@@ -75,7 +75,7 @@ class Running:
     def watch_stream(self, name: str) -> Ledger:
         """Open the books of a stream of the plan, and show them."""
         section = self.plan.config.streams[name]
-        backend, max_batch = self.plan.backend, self.plan.max_batch(section)
+        backend, max_batch = self.plan.backend, max_batch_of(self.plan.config, section)
         deadline_s = queue_rule(section, backend, live=self.plan.live[name]).max_age_s
         ledger = Ledger(name, credits_for(max_batch, backend), self.recorder, deadline_s=deadline_s)
         self.recorder.add_stream(ledger)

@@ -96,44 +96,33 @@ def shares(batch: tuple[Frame, ...]) -> Counter[str]:
     return Counter(one.stream for one in batch)
 
 
-def test_live_streams_take_turns_frame_by_frame() -> None:
-    async def main() -> None:
-        batcher = Batcher(4, 0.0)
-        greedy, modest = inlet("greedy", policy="drop_oldest"), inlet("modest", policy="drop_oldest")
-        batcher.attach(greedy)
-        batcher.attach(modest)
-        await fill(greedy, 8)
-        await fill(modest, 2)
-        assert shares(await anext(batcher)) == {"greedy": 2, "modest": 2}
+async def gathered(batches: int, *streams: tuple[Inlet, int]) -> list[Counter[str]]:
+    """Gather so many batches of four from streams with so many frames each; return frames by stream."""
+    batcher = Batcher(4, 0.0)
+    for one, frames in streams:
+        batcher.attach(one)
+        await fill(one, frames)
+    return [shares(await anext(batcher)) for _ in range(batches)]
 
-    asyncio.run(main())
+
+def test_live_streams_take_turns_frame_by_frame() -> None:
+    greedy, modest = (inlet(name, policy="drop_oldest") for name in ("greedy", "modest"))
+    assert asyncio.run(gathered(1, (greedy, 8), (modest, 2))) == [{"greedy": 2, "modest": 2}]
 
 
 def test_files_take_turns_batch_by_batch() -> None:
-    async def main() -> None:
-        batcher = Batcher(4, 0.0)
-        first, second = inlet("first"), inlet("second")
-        batcher.attach(first)
-        batcher.attach(second)
-        await fill(first, 8)
-        await fill(second, 6)
-        taken = [shares(await anext(batcher)) for _ in range(4)]
-        assert taken == [{"first": 4}, {"second": 4}, {"first": 4}, {"second": 2}]
-
-    asyncio.run(main())
+    taken = asyncio.run(gathered(4, (inlet("first"), 8), (inlet("second"), 6)))
+    assert taken == [{"first": 4}, {"second": 4}, {"first": 4}, {"second": 2}]
 
 
 def test_a_turn_that_a_file_cannot_fill_is_filled_by_the_next() -> None:
-    async def main() -> None:
-        batcher = Batcher(4, 0.0)
-        short, long = inlet("short"), inlet("long")
-        batcher.attach(short)
-        batcher.attach(long)
-        await fill(short, 1)
-        await fill(long, 8)
-        assert shares(await anext(batcher)) == {"short": 1, "long": 3}
+    assert asyncio.run(gathered(1, (inlet("short"), 1), (inlet("long"), 8))) == [{"short": 1, "long": 3}]
 
-    asyncio.run(main())
+
+def test_a_turn_that_the_end_of_a_batch_cut_short_goes_on_in_the_next() -> None:
+    streams = (inlet("camera", policy="drop_oldest"), 1), (inlet("first"), 8), (inlet("second"), 8)
+    taken = asyncio.run(gathered(3, *streams))
+    assert taken == [{"camera": 1, "first": 3}, {"first": 1, "second": 3}, {"second": 1, "first": 3}]
 
 
 def test_a_live_frame_does_not_wait_behind_a_file() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vrseg.address import local_path, presentable, scheme_of
-from vrseg.assembly import check_watched, encode_settings, is_live, queue_rule
+from vrseg.assembly import check_watched, encode_settings, is_live, max_batch_of, queue_rule
 from vrseg.backend.choose import choose_backend
 from vrseg.config.quantity import format_duration
 from vrseg.config.rules_results import watch_notes, watch_warnings
@@ -115,8 +115,8 @@ def resolve(config: Config, base_dir: Path) -> Resolved:
             specs[name] = _spec(name, model, base_dir, backend)
     for name, stream in config.streams.items():
         with _kept(errors):
-            max_batch = config.models[stream.model].batch.max_size if stream.model in config.models else 1
-            streams.append(_stream(name, stream, specs.get(stream.model or ""), backend, max_batch))
+            spec, max_batch = specs.get(stream.model or ""), max_batch_of(config, stream)
+            streams.append(_stream(name, stream, spec, backend, max_batch))
     if errors:
         raise type(errors[0])("\n".join(str(error) for error in errors))
     return Resolved(
