@@ -9,10 +9,11 @@ from vrseg.frame import Batch, EncodedPacket, Frame, Inference, Packet, SourceIn
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 In_contra = TypeVar("In_contra", contravariant=True)
 Out_co = TypeVar("Out_co", covariant=True)
+Out = TypeVar("Out")
 
 
 class Stage(Protocol[In_contra, Out_co]):
@@ -32,6 +33,16 @@ class Stage(Protocol[In_contra, Out_co]):
 
     def close(self) -> None:
         """Release everything. Always safe: twice, and after a failed `open`."""
+
+
+class Together(Protocol[In_contra, Out]):
+    """What a stage has beside `process` that does several items for less than one after the other."""
+
+    def process_together(self, items: Sequence[In_contra], outputs: list[Out], /) -> None:
+        """Work on all items, adding to `outputs` what `process` would give. Should one fail, the rest is there.
+
+        The rest: what came of the items before it.
+        """
 
 
 class Source(Protocol):

@@ -14,13 +14,15 @@ import av
 import numpy as np
 import pytest
 from plugins.clips import moving_picture
-from plugins.coding import frames_from, packets_of
+from plugins.coding import frames_from, frames_together, packets_of
 from plugins.nvdec_on_cpu import STICKY_ERROR, PyNvVCException, PyNvVCExceptionUnsupported, samples_in, samples_of
 
 from vrseg.decode.cpu import PyavDecoder
 from vrseg.decode.cuda import NvdecDecoder
+from vrseg.decode.turns import Turns
 from vrseg.errors import DeviceError, MediaError
 from vrseg.frame import Frame, Packet
+from vrseg.gpu.surface import Surface
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,7 +42,16 @@ def payload_of(packet: Packet) -> av.Packet[Any]:
 
 
 def decode(gpu: Gpu, packets: Iterable[Packet], *, live: bool = False, first_index: int = 0) -> list[Frame]:
-    return frames_from(NvdecDecoder("test", gpu=gpu, live=live, first_index=first_index), packets)
+    """Decode one packet after the other; make sure that several together, on a shared thread too, give the same."""
+    packets, turns = list(packets), Turns("test", gpu.use)
+    frames = frames_from(NvdecDecoder("test", gpu=gpu, live=live, first_index=first_index), packets)
+    seats = [turns.seat() for _ in range(4)]
+    for one in (None, turns):
+        decoder = NvdecDecoder("test", gpu=gpu, live=live, first_index=first_index, turns=one)
+        assert_same(frames_together(decoder, packets, 8), frames)
+    for seat in seats:
+        seat.leave()
+    return frames
 
 
 def by_cpu(path: Path, *, live: bool = False) -> list[Frame]:
@@ -57,7 +68,8 @@ def told(frames: list[Frame]) -> list[tuple[object, ...]]:
 def assert_same(frames: list[Frame], wanted: list[Frame]) -> None:
     assert told(frames) == told(wanted)
     for frame, oracle in zip(frames, wanted, strict=True):
-        assert np.array_equal(samples_of(frame.picture), samples_in(oracle.picture)), frame.index
+        samples = samples_of if isinstance(oracle.picture, Surface) else samples_in
+        assert np.array_equal(samples_of(frame.picture), samples(oracle.picture)), frame.index
 
 
 @pytest.mark.material
@@ -259,6 +271,25 @@ def test_damaged_packets_are_counted_and_survived(
     assert frames[-1].pts == payload_of(packets[-1]).pts
 
 
+@pytest.mark.parametrize("handful", [2, 5, 8, 60])
+def test_damage_costs_as_much_when_several_are_decoded_together(
+    handful: int, make_clip: MakeClip, tmp_path: Path, decoding_gpu: Gpu
+) -> None:
+    packets = packets_of(make_clip(tmp_path / "clip.mp4", frames=60, gop=10, b_frames=2, **SIZE))
+    dice = random.Random(handful)
+    for index in sorted(dice.sample(range(1, 60), 6)):
+        payload = payload_of(packets[index])
+        memoryview(cast("Any", payload))[:] = dice.randbytes(payload.size)
+    decoders = [NvdecDecoder("test", gpu=decoding_gpu, live=False) for _ in range(2)]
+    wanted = frames_from(decoders[0], packets)
+    frames = frames_together(decoders[1], packets, handful)
+    assert told(frames) == told(wanted)
+    assert decoders[0].errors > 0
+    assert [(one.errors, one.skipped_until_key) for one in decoders[1:]] == [
+        (one.errors, one.skipped_until_key) for one in decoders[:1]
+    ]
+
+
 def test_video_that_is_all_noise_says_so(make_clip: MakeClip, tmp_path: Path, decoding_gpu: Gpu) -> None:
     packets = packets_of(make_clip(tmp_path / "clip.mp4", frames=10, **SIZE))
     for packet in packets:
@@ -324,7 +355,7 @@ def test_one_sequence_needs_one_session(
     make_clip: MakeClip, tmp_path: Path, nvdec: NvdecOnCpu, gpu_on_cpu: Gpu
 ) -> None:
     decode(gpu_on_cpu, packets_of(make_clip(tmp_path / "clip.ts", frames=40, gop=5, **SIZE)))
-    assert nvdec.sessions == 1
+    assert nvdec.sessions == 3  # one by one, together, and on a shared thread
 
 
 def test_a_session_in_which_everything_fails_is_replaced(
@@ -377,6 +408,46 @@ def test_a_broken_cuda_context_is_no_damaged_packet(
     with pytest.raises(DeviceError, match="decoding broke the CUDA context: cuMemcpy"):
         decoder.process(packets[1])
     decoder.close()
+
+
+@pytest.mark.parametrize("handful", [1, 7])
+def test_the_session_is_replaced_when_all_of_several_fail(
+    handful: int,
+    make_clip: MakeClip,
+    tmp_path: Path,
+    nvdec: NvdecOnCpu,
+    gpu_on_cpu: Gpu,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    packets = packets_of(make_clip(tmp_path / "clip.mp4", frames=30, gop=10, **SIZE))
+    decoder = NvdecDecoder("test", gpu=gpu_on_cpu, live=False)
+    decoder.open()
+    frames: list[Frame] = []
+    decoder.process_together(packets[:1], frames)
+    with monkeypatch.context() as broken:
+        broken.setattr("plugins.nvdec_on_cpu.PyNvDecoder.Decode", _raising(PyNvVCException("Error code : 1")))
+        for start in range(1, 10, handful):
+            decoder.process_together(packets[start : min(10, start + handful)], frames)
+    assert (decoder.errors, decoder.skipped_until_key) == (8, 1)
+    frames.clear()
+    decoder.process_together(packets[10:], frames)
+    frames += decoder.flush()
+    decoder.close()
+    assert (nvdec.sessions, len(frames), frames[-1].pts) == (2, 20, payload_of(packets[-1]).pts)
+
+
+@pytest.mark.usefixtures("nvdec")
+def test_frames_that_came_before_the_gpu_broke_are_handed_on(
+    make_clip: MakeClip, tmp_path: Path, gpu_on_cpu: Gpu
+) -> None:
+    packets = packets_of(make_clip(tmp_path / "clip.mp4", frames=20, **SIZE))
+    picture = Packet(payload=av.VideoFrame(64, 48, "rgb24"), arrived_s=0.0)
+    decoder, frames = NvdecDecoder("test", gpu=gpu_on_cpu, live=True), list[Frame]()
+    decoder.open()
+    with pytest.raises(MediaError, match="NVDEC decodes packets"):
+        decoder.process_together([*packets[:12], picture, *packets[12:]], frames)
+    decoder.close()
+    assert [frame.index for frame in frames] == list(range(12))
 
 
 @pytest.mark.usefixtures("nvdec")

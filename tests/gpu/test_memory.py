@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from plugins.gpu_on_cpu import Event
-from plugins.late_gpu import void
 
 from vrseg.gpu.memory import Pool, elapsed_s
 
@@ -15,22 +12,6 @@ if TYPE_CHECKING:
     import pytest
 
     from vrseg.gpu.device import Gpu
-
-
-def test_a_block_is_complete_for_each_borrower_when_its_own_writing_is_done(late_gpu: Gpu) -> None:
-    pool = Pool(late_gpu, "device", 1, limit=1, name="test")
-    stream: Any = late_gpu.new_stream()
-    marks = []
-    for value in (7, 8):
-        lease = pool.lend(stream)
-        address, written = lease.address, np.array([value], np.uint8)
-        stream.put(lambda at=address, source=written: void(ctypes.memmove(at, source.ctypes.data, 1)))
-        marks.append(lease.written_on(stream))
-        assert not marks[-1].done
-        marks[-1].synchronize()
-        assert ctypes.c_uint8.from_address(address).value == value
-        lease.release()
-    assert marks[0] is marks[1]
 
 
 def test_a_new_borrower_comes_after_readers_that_are_at_work_and_does_not_wait_for_others(late_gpu: Gpu) -> None:

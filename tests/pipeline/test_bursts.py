@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from vrseg.pipeline.run import Burst, opened, pump_bursts
 from vrseg.pipeline.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 BURST = Burst(items=4, duration_s=0.1)  # a busy machine may leave a thread alone for a while
 
@@ -93,6 +94,80 @@ def test_what_came_before_a_failure_is_handed_on() -> None:
         assert came == [item for item in range(BURST.items - 1) for _ in (0, 1)]
 
     asyncio.run(main())
+
+
+class DoublingTogether(Doubling):
+    """Does all that it is given in one go."""
+
+    def __init__(self, fails_at: int | None = None) -> None:
+        super().__init__()
+        self.handfuls: list[list[int]] = []
+        self._fails_at = fails_at
+
+    def process_together(self, items: Sequence[int], outputs: list[int], /) -> None:
+        self.handfuls.append(list(items))
+        for item in items:
+            if item == self._fails_at:
+                raise ValueError("this one")
+            outputs += self.process(item)
+
+
+@pytest.mark.parametrize(("duration_s", "together"), [(math.inf, [list(range(4)), list(range(4, 8))]), (0.1, [])])
+def test_a_stage_that_can_is_given_all_at_once_where_nothing_is_in_a_hurry(
+    duration_s: float, together: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("test_bursts.BURST", Burst(items=4, duration_s=duration_s))
+    stage = DoublingTogether()
+    came = asyncio.run(pumped(stage, 8))
+    assert [output for output, _ in came] == [item for item in range(8) for _ in (0, 1)] + [-1]
+    assert stage.handfuls == together
+
+
+def test_of_what_is_done_together_each_takes_its_part() -> None:
+    class Slow(DoublingTogether):
+        def process_together(self, items: Sequence[int], outputs: list[int], /) -> None:
+            time.sleep(0.04)
+            super().process_together(items, outputs)
+
+    class Watch(Ear):
+        def stage_done(self, stage: object, waited_s: float, busy_s: float, **_: object) -> None:
+            parts_s.append(busy_s)
+
+    parts_s: list[float] = []
+
+    async def main() -> None:
+        inbox = Channel[int]("in", 4)
+        for item in range(4):
+            inbox.put_nowait(item)
+        inbox.close()
+        async with opened("decode", Slow(), Watch()) as runner:
+            await pump_bursts(inbox, runner, _nowhere, Burst(items=4, duration_s=math.inf))
+
+    asyncio.run(main())
+    assert len(parts_s) == 4
+    assert max(parts_s) - min(parts_s) < 1e-6
+    assert sum(parts_s) >= 0.04
+
+
+def test_what_came_before_a_failure_among_several_is_handed_on() -> None:
+    async def main() -> None:
+        inbox, came = Channel[int]("in", 4), list[int]()
+        for item in range(4):
+            inbox.put_nowait(item)
+
+        async def put(outputs: list[int]) -> None:
+            came.extend(outputs)
+
+        with pytest.raises(ValueError, match="this one"):
+            async with opened("decode", DoublingTogether(fails_at=2), Ear()) as runner:
+                await pump_bursts(inbox, runner, put, Burst(items=4, duration_s=math.inf))
+        assert came == [0, 0, 1, 1]
+
+    asyncio.run(main())
+
+
+async def _nowhere(_outputs: list[int]) -> None:
+    pass
 
 
 def test_a_cancelled_caller_waits_for_the_thread() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vrseg.source.file import FileSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from vrseg.frame import EncodedPacket, Frame, Packet
@@ -28,6 +28,18 @@ def frames_from(decoder: Decode, packets: Iterable[Packet]) -> list[Frame]:
     decoder.open()
     try:
         frames = [frame for packet in packets for frame in decoder.process(packet)]
+        return frames + list(decoder.flush())
+    finally:
+        decoder.close()
+
+
+def frames_together(decoder: Any, packets: Sequence[Packet], handful: int) -> list[Frame]:
+    """Decode with a decoder that is `Together`, so many packets at once."""
+    frames: list[Frame] = []
+    decoder.open()
+    try:
+        for start in range(0, len(packets), handful):
+            decoder.process_together(packets[start : start + handful], frames)
         return frames + list(decoder.flush())
     finally:
         decoder.close()

@@ -74,13 +74,18 @@ class Syntax:
         return next((kind for kind, _, _ in self._units_up_to_slice(unit) if kind in slices), None)
 
     def _units_up_to_slice(self, unit: Unit) -> Iterator[tuple[int, int, int]]:
-        """Yield (type, start, end) of NAL units, the first slice's last: what matters comes before it."""
-        slices = _H264_SLICES if self.codec == "h264" else _HEVC_SLICES
-        for start, end in _nal_units(unit, self.length_size):
-            kind = unit[start] & 31 if self.codec == "h264" else unit[start] >> 1 & 63
-            yield kind, start, end
+        """Yield (type, start, end) of NAL units before the first slice, and of that one: what matters comes before it.
+
+        Where a slice ends is not looked for, since it is most of the unit: it is said to end where the unit does.
+        """
+        h264 = self.codec == "h264"
+        slices = _H264_SLICES if h264 else _HEVC_SLICES
+        for start in _nal_starts(unit, self.length_size):
+            kind = unit[start] & 31 if h264 else unit[start] >> 1 & 63
             if kind in slices:
+                yield kind, start, len(unit)
                 return
+            yield kind, start, _nal_end(unit, start, self.length_size)
 
 
 def syntax_of(codec: Codec, extradata: bytes) -> Syntax:
@@ -189,23 +194,30 @@ def _with_start_codes(unit: bytearray, length_size: int) -> bytearray:
     return bytearray().join(_LONG_START_CODE + unit[one] for one in units if one.start < one.stop)
 
 
-def _nal_units(unit: Unit, length_size: int) -> Iterator[tuple[int, int]]:
-    """Yield (start, end) of each NAL unit that is not empty; ends quietly where lengths do not add up."""
+def _nal_starts(unit: Unit, length_size: int) -> Iterator[int]:
+    """Yield where each NAL unit begins that is not empty; ends quietly where lengths do not add up."""
     if length_size:
         at = 0
         while at + length_size < len(unit):
             start = at + length_size
-            at = start + int.from_bytes(unit[at:start], "big")
+            at = _nal_end(unit, start, length_size)
             if start < at <= len(unit):
-                yield start, at
+                yield start
         return
     at = unit.find(_START_CODE)
     while at >= 0:
         start = at + len(_START_CODE)
+        if start < len(unit) and not unit.startswith(_START_CODE, start):
+            yield start
         at = unit.find(_START_CODE, start)
-        end = at if at >= 0 else len(unit)
-        if start < end:
-            yield start, end
+
+
+def _nal_end(unit: Unit, start: int, length_size: int) -> int:
+    """Return where the NAL unit ends that begins at `start`, by the length before it or the start code behind."""
+    if length_size:
+        return start + int.from_bytes(unit[start - length_size : start], "big")
+    at = unit.find(_START_CODE, start)
+    return at if at >= 0 else len(unit)
 
 
 def _obus(unit: Unit) -> Iterator[tuple[int, Unit]]:

@@ -19,11 +19,12 @@ from vrseg.frame import Frame, Packet
 from vrseg.gpu.surface_pool import SurfacePool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import cupy
 
     from vrseg.decode.bitstream import Codec
+    from vrseg.decode.turns import Turns
     from vrseg.gpu.device import Gpu
     from vrseg.gpu.surface import Surface
 
@@ -59,6 +60,7 @@ class NvdecDecoder:
         first_index: int = 0,
         surfaces: SurfacePool | None = None,
         appearances: AppearanceReader | None = None,
+        turns: Turns | None = None,
     ) -> None:
         """Store what decoding needs.
 
@@ -69,12 +71,14 @@ class NvdecDecoder:
             first_index: of the first frame.
             surfaces: memory to share with other decoders of the stream, whose owner closes it; else its own.
             appearances: to share with other decoders that are given packets of the same codec context; else its own.
+            turns: as in `NvdecSession`.
         """
         self.errors = 0
         self._stream_name = stream
         self._gpu = gpu
         self._live = live
         self._index = first_index
+        self._turns = turns
         self._own_surfaces = surfaces is None
         self._surfaces = surfaces or SurfacePool(gpu, stream)
         self._appearances = appearances or AppearanceReader()
@@ -110,10 +114,21 @@ class NvdecDecoder:
         if payload.stream.codec_context is not self._context:
             frames += self._drain()
             self._start(payload)
-        self._clock.usual_duration = payload.duration or self._clock.usual_duration
         if not self._key.passes_over(payload):
-            frames += self._decode(payload)
+            frames += self._decode(item, payload)
         return frames
+
+    def process_together(self, items: Sequence[Packet], outputs: list[Frame], /) -> None:
+        """As `process` of each. Packets that change nothing are decoded in one go. See `vrseg.stage.Together`."""
+        usual: list[tuple[Packet, bytearray]] = []
+        for item in items:
+            if (unit := self._usual(item)) is not None:
+                usual.append((item, unit))
+                continue
+            self._submit(usual, outputs)
+            usual.clear()
+            outputs += self.process(item)
+        self._submit(usual, outputs)
 
     def flush(self) -> Iterable[Frame]:
         frames = self._drain()
@@ -147,7 +162,7 @@ class NvdecDecoder:
         self._at_once = self._live and in_display_order
         self._key.waiting = True
 
-    def _decode(self, packet: av.Packet[Any]) -> list[Frame]:
+    def _decode(self, item: Packet, packet: av.Packet[Any]) -> list[Frame]:
         assert self._bytes is not None  # noqa: S101 -- `_start` comes before any packet
         entry = packet.is_keyframe or self._session is None
         try:
@@ -160,8 +175,26 @@ class NvdecDecoder:
             frames += self._enter(packet, unit)
         elif self._skip_leaders and self._bytes.syntax.is_lost_leader(unit):
             return []
-        frames += self._submit(unit, self._tickets.give(packet))
+        self._submit([(item, unit)], frames)
         return frames
+
+    def _usual(self, item: Packet) -> bytearray | None:
+        """Return the packet as NVDEC takes it, if it goes to the present session and needs nothing else."""
+        payload = item.payload
+        if self._session is None or self._bytes is None or self._key.waiting or isinstance(payload, av.VideoFrame):
+            return None
+        if payload.stream.codec_context is not self._context:
+            return None
+        entry, syntax = payload.is_keyframe, self._bytes.syntax
+        try:
+            unit = self._bytes.convert(payload, entry=entry)
+        except DamagedUnitError:
+            return None
+        if entry:
+            if (sequence := syntax.sequence(unit)) and sequence != self._sequence:
+                return None
+            self._skip_leaders = False
+        return None if self._skip_leaders and syntax.is_lost_leader(unit) else unit
 
     def _enter(self, packet: av.Packet[Any], unit: bytearray) -> list[Frame]:
         """Prepare for a key frame: a new sequence needs a new session. Return what the old one still had."""
@@ -176,27 +209,49 @@ class NvdecDecoder:
             self._end_session()
             appearance = self._appearances.read(packet, sequence)
             self._session = NvdecSession(
-                self._gpu, self._codec, self._stream, self._surfaces, appearance, at_once=self._at_once
+                self._gpu,
+                self._codec,
+                self._stream,
+                self._surfaces,
+                appearance,
+                at_once=self._at_once,
+                turns=self._turns,
             )
             self._sequence = sequence
             fresh = True
         self._skip_leaders = fresh and syntax.is_open_entry(unit)
         return frames
 
-    def _submit(self, unit: bytearray, ticket: int) -> list[Frame]:
+    def _submit(self, units: list[tuple[Packet, bytearray]], outputs: list[Frame]) -> None:
+        """Decode packets of the present session; keep the books as if one had come after the other."""
+        if not units:
+            return
         assert self._session is not None  # noqa: S101 -- `_enter` made one
-        try:
-            pictures = self._session.decode(unit, ticket)
-        except DamagedUnitError as error:
-            self.errors += 1
-            self._tickets.forget(ticket)
-            self._failures_in_a_row += 1
-            if error.spent or self._failures_in_a_row >= _MOST_FAILURES_IN_A_ROW:
-                self._end_session()
-                self._key.waiting = True
-            return []
-        self._failures_in_a_row = 0
-        return self._frames(pictures)
+        pictures, failure = self._session.decode([unit for _, unit in units], self._tickets.last + 1)
+        for (item, _), shown in zip(units, pictures, strict=False):
+            self._note(item)
+            self._failures_in_a_row = 0
+            outputs += self._frames(shown)
+        if isinstance(failure, MediaError):
+            raise failure
+        if failure is not None:
+            (damaged, _), *rest = units[len(pictures) :]
+            self._tickets.forget(self._note(damaged))
+            self._tell_damaged(failure)
+            for item, _ in rest:
+                outputs += self.process(item)
+
+    def _note(self, item: Packet) -> int:
+        packet = cast("av.Packet[av.VideoStream]", item.payload)
+        self._clock.usual_duration = packet.duration or self._clock.usual_duration
+        return self._tickets.give(packet)
+
+    def _tell_damaged(self, error: DamagedUnitError) -> None:
+        self.errors += 1
+        self._failures_in_a_row += 1
+        if error.spent or self._failures_in_a_row >= _MOST_FAILURES_IN_A_ROW:
+            self._end_session()
+            self._key.waiting = True
 
     def _drain(self) -> list[Frame]:
         """Take what the present session still holds."""

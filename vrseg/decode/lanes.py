@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from vrseg.errors import MediaError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vrseg.frame import Frame, Packet
     from vrseg.stage import Decode
 
@@ -181,6 +183,8 @@ class Lane:
 
     def __init__(self, name: str, decoder: Decode, board: SegmentBoard) -> None:
         self._decoder = decoder
+        self._together: Callable[[list[Packet], list[Frame]], None] | None
+        self._together = getattr(decoder, "process_together", None)
         self._board = board
         self._lost_segments = 0
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
@@ -217,11 +221,21 @@ class Lane:
         board, errors_before = self._board, self._decoder.errors
         try:
             while packets := board.next_packets(segment):
-                for packet in packets:
-                    board.add(segment, list(self._decoder.process(packet)))
+                self._decode_together(packets, segment)
             board.add(segment, list(self._decoder.flush()), done=True)
         except MediaError:
             self._lost_segments += self._decoder.errors == errors_before  # else it is counted there
             while board.next_packets(segment):
                 pass  # its packets are of no use to anybody
             board.add(segment, [], done=True)
+
+    def _decode_together(self, packets: list[Packet], segment: Segment) -> None:
+        frames: list[Frame] = []
+        try:
+            if self._together is not None:
+                self._together(packets, frames)
+                return
+            for packet in packets:
+                frames += self._decoder.process(packet)
+        finally:
+            self._board.add(segment, frames)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+from collections import deque
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vrseg.decode.bitstream import DamagedUnitError
@@ -12,13 +14,18 @@ from vrseg.errors import DeviceError, MediaError
 from vrseg.gpu.device import failing_as_device
 from vrseg.gpu.memory import recorded, wait_for
 from vrseg.gpu.surface import Surface, surface_bytes
+from vrseg.gpu.transfer import copy_on_device
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     import cupy
 
     from vrseg.decode.appearance import Appearance
     from vrseg.decode.bitstream import Codec
+    from vrseg.decode.turns import Turns
     from vrseg.gpu.device import Gpu
+    from vrseg.gpu.memory import Lease
     from vrseg.gpu.surface import SurfaceFormat
     from vrseg.gpu.surface_pool import SurfacePool
 
@@ -50,6 +57,7 @@ class NvdecSession:
         appearance: Appearance,
         *,
         at_once: bool,
+        turns: Turns | None = None,
     ) -> None:
         """Make the decoder; the hardware is taken with the first unit.
 
@@ -60,6 +68,7 @@ class NvdecSession:
             surfaces: where pictures go.
             appearance: of all pictures.
             at_once: a picture is given with its own unit. For streams that are in display order already.
+            turns: decodes on a thread that it shares with others; without, on the caller's.
 
         Raises:
             DeviceError: there is no NVDEC.
@@ -93,31 +102,44 @@ class NvdecSession:
             raise DeviceError(
                 f"cuda:{gpu.index}: NVDEC does not open: {_first_line(error)}; see `vrseg doctor`"
             ) from error
+        self._seat = None if turns is None else turns.seat()
 
-    def decode(self, unit: bytearray, ticket: int) -> list[Surface]:
-        """Decode a unit; return pictures in display order. `ticket` grows from unit to unit.
+    def decode(
+        self, units: Sequence[bytearray], first_ticket: int
+    ) -> tuple[list[list[Surface]], DamagedUnitError | MediaError | None]:
+        """Decode units, whose tickets are numbers in a row, as far as they can be decoded.
+
+        Between two of them the hardware is waited for, and what runs after a wait is slow. So all that can be done
+        before the first or after the last is done there.
+
+        Returns:
+            What came of each unit; and where those are not all, what is the matter with the next.
 
         Raises:
-            DamagedUnitError: the unit cannot be decoded.
             DeviceError: the GPU cannot go on.
         """
-        packet = self._nvc.PacketData()
-        packet.bsl_data = _address_of(unit)  # which stays good: the caller holds `unit` until this returns
-        packet.bsl = len(unit)
-        packet.pts = ticket
-        packet.decode_flag = self._flags
-        if self._resumes:
-            packet.decode_flag |= int(self._nvc.VideoPacketFlag.DISCONTINUITY)
-            self._resumes = False
-        return self._pictures(packet)
+        packets = [self._packet(unit, ticket) for ticket, unit in enumerate(units, first_ticket)]
+        copies: list[list[Lease]] = []
+        try:
+            steps = self._steps(packets, copies)
+            if self._seat is None:
+                deque(steps, maxlen=0)
+            else:
+                self._seat.work(steps)
+        except (DamagedUnitError, MediaError) as error:
+            return self._handed_out(copies), error  # with what came before it
+        return self._handed_out(copies), None
 
     def drain(self) -> list[Surface]:
         """Return what the decoder holds back. It may go on afterwards, with a unit that begins anew.
 
-        Raises: as `decode`.
+        Raises:
+            DamagedUnitError: it cannot.
+            DeviceError: the GPU cannot go on.
         """
         self._resumes = True
-        return self._pictures(self._nvc.PacketData())
+        (pictures,) = self._handed_out([[self._copied(picture) for picture in self._decoded(self._nvc.PacketData())]])
+        return pictures
 
     def close(self) -> None:
         """Let go of the hardware, when all copies out of it are done."""
@@ -126,41 +148,59 @@ class NvdecSession:
                 wait_for(self._gpu, recorded(self._stream))
         finally:
             self._decoder = None
+            if self._seat is not None:
+                self._seat.leave()
 
-    def _pictures(self, packet: Any) -> list[Surface]:
+    def _packet(self, unit: bytearray, ticket: int) -> Any:
+        packet = self._nvc.PacketData()
+        packet.bsl_data = _address_of(unit)  # which stays good: the caller holds `unit` until it is decoded
+        packet.bsl = len(unit)
+        packet.pts = ticket
+        packet.decode_flag = self._flags
+        if self._resumes:
+            packet.decode_flag |= int(self._nvc.VideoPacketFlag.DISCONTINUITY)
+            self._resumes = False
+        return packet
+
+    def _steps(self, packets: list[Any], copies: list[list[Lease]]) -> Iterator[None]:
+        for packet in packets:
+            copies.append([self._copied(picture) for picture in self._decoded(packet)])
+            yield
+
+    def _decoded(self, packet: Any) -> Any:
+        """Return NVDEC's own pictures, which last until the next call."""
         nvc = self._nvc
         try:
-            decoded = self._decoder.Decode(packet)
+            return self._decoder.Decode(packet)
         except nvc.PyNvVCExceptionUnsupported as error:
             raise DamagedUnitError(_first_line(error), spent=True) from error
         except nvc.PyNvVCException as error:
             self._check_device(error)
             raise DamagedUnitError(_first_line(error), spent=False) from error
-        return [self._kept(picture) for picture in decoded]
 
-    def _kept(self, picture: Any) -> Surface:
-        import cupy  # noqa: PLC0415 -- GPU libraries load only when a GPU is chosen
-
+    def _copied(self, picture: Any) -> Lease:
         # All of a session are alike: NVDEC scales to the first size. To ask each anew costs more than to copy it.
         shape = self._shape = self._shape or self._shape_of(picture)
         lease = self._surfaces.lend(shape.width, shape.height, shape.format, self._stream)
-        runtime = cupy.cuda.runtime
-        runtime.memcpyAsync(
-            lease.address,
-            picture.GetPtrToPlane(0),
-            shape.size_bytes,
-            runtime.memcpyDeviceToDevice,
-            self._stream.ptr,
-        )
-        return Surface(
-            lease=lease,
+        copy_on_device(lease.address, picture.GetPtrToPlane(0), shape.size_bytes, self._stream)
+        return lease
+
+    def _handed_out(self, copies: list[list[Lease]]) -> list[list[Surface]]:
+        """Tell what was copied so far, and when the GPU has done it."""
+        shape = self._shape
+        if shape is None or not any(copies):
+            return [[] for _ in copies]
+        ready = recorded(self._stream)
+        made = partial(
+            Surface,
             width=shape.width,
             height=shape.height,
             format=shape.format,
             matrix=self.appearance.matrix,
             full_range=self.appearance.full_range,
-            ready=lease.written_on(self._stream),
+            ready=ready,
         )
+        return [[made(lease=lease) for lease in leases] for leases in copies]
 
     def _shape_of(self, picture: Any) -> _Shape:
         surface_format = self._formats.get(int(picture.format))

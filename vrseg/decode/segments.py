@@ -13,9 +13,10 @@ from vrseg.decode.lanes import Lane, SegmentBoard
 from vrseg.errors import MediaError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from vrseg.decode.bitstream import Codec
+    from vrseg.decode.turns import Turns
     from vrseg.frame import Frame, Packet
     from vrseg.gpu.device import Gpu
     from vrseg.gpu.surface_pool import SurfacePool
@@ -60,6 +61,7 @@ class SegmentedDecoder:
         first_index: int = 0,
         make_inner: MakeInner | None = None,
         pictures_ahead: int | None = None,
+        turns: Turns | None = None,
     ) -> None:
         """Store what decoding needs.
 
@@ -71,6 +73,7 @@ class SegmentedDecoder:
             make_inner: constructs the decoder of a lane; without it they are `NvdecDecoder`s that share their memory.
             pictures_ahead: bound on packets and frames between input and output. Without it: what fits into 4 GiB and
                 an eighth of the device's memory.
+            turns: of the lanes; see `NvdecSession`.
         """
         self.errors = 0
         self.skipped_until_key = 0
@@ -80,6 +83,7 @@ class SegmentedDecoder:
         self._lane_count = lanes
         self._index = first_index
         self._make_inner = make_inner
+        self._turns = turns
         self._pictures_ahead = pictures_ahead
         self._surfaces: SurfacePool | None = None
         self._board: SegmentBoard | None = None
@@ -96,12 +100,14 @@ class SegmentedDecoder:
             lane.start()
 
     def process(self, item: Packet, /) -> Iterable[Frame]:
-        payload = item.payload
-        if isinstance(payload, av.VideoFrame):
-            raise MediaError(f"{self._stream}: segments are made of packets, and this source makes pictures")
-        board = self._opened()
-        board.put(item, begins=self._begins_segment(item))
-        return self._handed_out(board.take(self._most_ahead(payload.stream.codec_context)))
+        self._put(item)
+        return self._taken()
+
+    def process_together(self, items: Sequence[Packet], outputs: list[Frame], /) -> None:
+        """As `process` of each, with one look at what is ready. See `vrseg.stage.Together`."""
+        for item in items:
+            self._put(item)
+        outputs += self._taken()
 
     def flush(self) -> Iterable[Frame]:
         board = self._opened()
@@ -121,6 +127,14 @@ class SegmentedDecoder:
         self._context = None
         if self._surfaces is not None:
             self._surfaces.close()
+
+    def _put(self, item: Packet) -> None:
+        if isinstance(item.payload, av.VideoFrame):
+            raise MediaError(f"{self._stream}: segments are made of packets, and this source makes pictures")
+        self._opened().put(item, begins=self._begins_segment(item))
+
+    def _taken(self) -> list[Frame]:
+        return self._handed_out(self._opened().take(self._most_ahead()))
 
     def _opened(self) -> SegmentBoard:
         assert self._board is not None  # noqa: S101 -- `open` comes first
@@ -146,9 +160,12 @@ class SegmentedDecoder:
         self.skipped_until_key = sum(lane.skipped_until_key for lane in self._lanes)
         return [replace(frame, index=first + number) for number, frame in enumerate(frames)]
 
-    def _most_ahead(self, context: av.VideoCodecContext) -> int:
+    def _most_ahead(self) -> int:
+        context = self._context
         if self._pictures_ahead is not None:
             return self._pictures_ahead
+        if context is None:
+            return 0
         share = self._gpu.memory_bytes // _SHARE_AHEAD if self._gpu is not None else _BYTES_AHEAD
         deep = "10" in (context.pix_fmt or "") or "12" in (context.pix_fmt or "")
         picture_bytes = max(1, context.width * context.height * 3 // 2 * (2 if deep else 1))
@@ -160,6 +177,9 @@ class SegmentedDecoder:
         from vrseg.gpu.surface_pool import SurfacePool  # noqa: PLC0415 -- as above
 
         assert self._gpu is not None  # noqa: S101 -- said in the constructor
+        turns = self._turns
         gpu, surfaces, appearances = self._gpu, SurfacePool(self._gpu, self._stream), AppearanceReader()
         self._surfaces = surfaces
-        return lambda: NvdecDecoder(self._stream, gpu=gpu, live=False, surfaces=surfaces, appearances=appearances)
+        return lambda: NvdecDecoder(
+            self._stream, gpu=gpu, live=False, surfaces=surfaces, appearances=appearances, turns=turns
+        )

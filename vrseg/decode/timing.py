@@ -37,12 +37,13 @@ class Tickets:
     def __init__(self) -> None:
         self._kept: dict[int, tuple[int, Timing]] = {}
         """By number: what display is ordered by, and the timing."""
-        self._last = 0
+        self.last = 0
+        """Number that was given last."""
         self._last_time = 0
 
     def give(self, packet: av.Packet[Any]) -> int:
         """Note what the container says of `packet`; return a number for it, from 1."""
-        self._last += 1
+        self.last += 1
         # Without any time the order of decoding is all that is known.
         known = packet.pts if packet.pts is not None else packet.dts
         self._last_time = self._last_time + 1 if known is None else known
@@ -52,10 +53,10 @@ class Tickets:
             duration=packet.duration or 0,
             shown=not packet.is_discard,
         )
-        self._kept[self._last] = (self._last_time, timing)
+        self._kept[self.last] = (self._last_time, timing)
         if len(self._kept) > _MOST_KEPT:
             self.take_next()
-        return self._last
+        return self.last
 
     def take_next(self) -> Timing | None:
         """Return what was noted of the picture that is displayed next, once."""

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from vrseg.gpu.device import failing_as_device
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from vrseg.stage import Stage
+    from vrseg.stage import Stage, Together
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -43,3 +43,12 @@ class Guarded(Generic[In, Out]):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stage, name)
+
+
+class GuardedTogether(Guarded[In, Out]):
+    """As `Guarded`, around a stage that is `Together`."""
+
+    def process_together(self, items: Sequence[In], outputs: list[Out], /) -> None:
+        stage: Together[In, Out] = self._stage  # type: ignore[assignment] # said above
+        with failing_as_device(self._what):
+            stage.process_together(items, outputs)

@@ -117,8 +117,6 @@ class Block:
         """`cupy.cuda.Memory` or `cupy.cuda.PinnedMemory`; frees itself when it is dropped."""
         self.address: int = memory.ptr
         self.reads: list[cupy.cuda.Event] = []
-        self.written: cupy.cuda.Event | None = None
-        """Made for the first borrower that asks, recorded again by those after."""
 
     def free(self) -> None:
         """Wait for the last readers, then let go."""
@@ -140,19 +138,6 @@ class Lease:
         """From pools that are timed: reached when the work of the borrower began. A mark of the GPU's clock."""
         self._block: Block | None = block
         self._give_back = give_back
-
-    def written_on(self, stream: cupy.cuda.Stream) -> cupy.cuda.Event:
-        """Mark the present end of `stream`, after which the block holds what it was lent for.
-
-        The event is the block's own and good for this loan: it is recorded again in the next. To make one for each
-        picture costs two more calls of the driver than to record it.
-        """
-        assert self._block is not None  # noqa: S101 -- written before it is released
-        if self._block.written is None:
-            self._block.written = recorded(stream)
-        else:
-            self._block.written.record(stream)
-        return self._block.written
 
     def read_on(self, stream: cupy.cuda.Stream) -> None:
         """Promise that work already put on `stream` is the last of that stream to touch the block in this loan.

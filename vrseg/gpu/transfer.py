@@ -34,6 +34,14 @@ def copy_to_device(gpu: Gpu, target: int, source: int, size_bytes: int, stream: 
     gpu.counts.add(to_device_bytes=size_bytes)
 
 
+def copy_on_device(target: int, source: int, size_bytes: int, stream: cupy.cuda.Stream) -> None:
+    """Copy within device memory, when `stream` comes to it. `target` and `source` are addresses."""
+    import cupy  # noqa: PLC0415 -- as above
+
+    runtime = cupy.cuda.runtime
+    runtime.memcpyAsync(target, source, size_bytes, runtime.memcpyDeviceToDevice, stream.ptr)
+
+
 def clear(address: int, size_bytes: int, stream: cupy.cuda.Stream) -> None:
     """Fill device memory with zeros, when `stream` comes to it."""
     import cupy  # noqa: PLC0415 -- as above

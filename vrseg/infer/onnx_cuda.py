@@ -11,7 +11,7 @@ import structlog
 from vrseg.errors import ModelError
 from vrseg.frame import Inference
 from vrseg.gpu.tensor import DeviceTensor
-from vrseg.gpu.transfer import copy_to_device
+from vrseg.gpu.transfer import copy_on_device, copy_to_device
 from vrseg.infer.cuda_session import CHANNELS_LAST, USUAL, BatchTooLargeError, failing_as_model
 from vrseg.infer.fp16_gate import Fp16Gate
 from vrseg.infer.gate import compare
@@ -233,23 +233,18 @@ class OnnxCudaEngine:
         for first in range(0, frames, self.largest_batch):
             count = min(self.largest_batch, frames - first)
             if first:
-                self._copy(tensor.address + first * frame_bytes, tensor.address, count * frame_bytes)
+                piece = tensor.address + first * frame_bytes
+                copy_on_device(tensor.address, piece, count * frame_bytes, self._stream)
             self._program_for(count).enqueue()
             for place in loader.block.places:
                 written = lease.address + place.offset_bytes
                 target = whole.address + place.offset_bytes + first * place.frame_bytes
-                self._copy(written, target, count * place.frame_bytes)
+                copy_on_device(target, written, count * place.frame_bytes, self._stream)
         lease.release()
         return whole
 
     def _program_for(self, frames: int) -> Program:
         return self._programs[min(size for size in self._programs if size >= frames)]
-
-    def _copy(self, source: int, target: int, size_bytes: int) -> None:
-        import cupy  # noqa: PLC0415 -- GPU libraries load only when a GPU is chosen
-
-        runtime = cupy.cuda.runtime
-        runtime.memcpyAsync(target, source, size_bytes, runtime.memcpyDeviceToDevice, self._stream.ptr)
 
 
 def batch_sizes(max_batch: int) -> list[int]:

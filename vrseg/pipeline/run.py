@@ -35,7 +35,8 @@ class Burst:
     items: int
     """At most so many."""
     duration_s: float
-    """None is begun after that: it is what a burst may add to the age of its first output."""
+    """None is begun after that: it is what a burst may add to the age of its first output. Without such a limit the
+    stage is given all at once, if it is `vrseg.stage.Together`."""
 
 
 @dataclass(frozen=True)  # no slots: Python 3.11 cannot set up a frozen generic that has them
@@ -96,9 +97,13 @@ class StageRunner(Generic[In, Out]):
     ) -> None:
         """Work on the first of `items`, (item, how long it waited), and begin more for `duration_s`; remove those.
 
-        What comes of it is added to `visit`. Should one fail, what came before it is there, and `items` begin with it.
+        What comes of it is added to `visit`. Should one fail, what came before it is there.
         """
-        work = partial(_timed_burst, self.stage.process, visit=visit, duration_s=duration_s)
+        together = getattr(self.stage, "process_together", None)
+        if together is not None and math.isinf(duration_s):
+            work = partial(_timed_together, together, visit=visit)
+        else:
+            work = partial(_timed_burst, self.stage.process, visit=visit, duration_s=duration_s)
         try:
             await self.worker.call_for_each(deque(item for item, _ in items), work)
         finally:
@@ -254,3 +259,12 @@ def _timed_burst(
         visit.spans.append(span)
         if span[1] - visit.spans[0][0] >= duration_s:
             return
+
+
+def _timed_together(work: Callable[[list[In], list[Out]], None], items: deque[In], *, visit: Visit[Out]) -> None:
+    """Of what was done together, each item is said to have taken an equal part."""
+    mine = list(taken(items))
+    began_s = time.monotonic()
+    work(mine, visit.outputs)
+    part_s = (time.monotonic() - began_s) / max(1, len(mine))
+    visit.spans.extend((began_s + number * part_s, began_s + (number + 1) * part_s) for number in range(len(mine)))
