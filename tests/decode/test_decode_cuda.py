@@ -45,12 +45,11 @@ def decode(gpu: Gpu, packets: Iterable[Packet], *, live: bool = False, first_ind
     """Decode one packet after the other; make sure that several together, on a shared thread too, give the same."""
     packets, turns = list(packets), Turns("test", gpu.use)
     frames = frames_from(NvdecDecoder("test", gpu=gpu, live=live, first_index=first_index), packets)
-    seats = [turns.seat() for _ in range(4)]
+    turns.start()
     for one in (None, turns):
         decoder = NvdecDecoder("test", gpu=gpu, live=live, first_index=first_index, turns=one)
         assert_same(frames_together(decoder, packets, 8), frames)
-    for seat in seats:
-        seat.leave()
+    turns.end()
     return frames
 
 

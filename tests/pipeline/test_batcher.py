@@ -119,10 +119,10 @@ def test_a_turn_that_a_file_cannot_fill_is_filled_by_the_next() -> None:
     assert asyncio.run(gathered(1, (inlet("short"), 1), (inlet("long"), 8))) == [{"short": 1, "long": 3}]
 
 
-def test_a_turn_that_the_end_of_a_batch_cut_short_goes_on_in_the_next() -> None:
+def test_a_turn_that_the_end_of_a_batch_cut_short_begins_anew_so_that_the_next_ones_are_not_cut() -> None:
     streams = (inlet("camera", policy="drop_oldest"), 1), (inlet("first"), 8), (inlet("second"), 8)
-    taken = asyncio.run(gathered(3, *streams))
-    assert taken == [{"camera": 1, "first": 3}, {"first": 1, "second": 3}, {"second": 1, "first": 3}]
+    taken = asyncio.run(gathered(4, *streams))
+    assert taken == [{"camera": 1, "first": 3}, {"first": 4}, {"second": 4}, {"first": 1, "second": 3}]
 
 
 def test_a_live_frame_does_not_wait_behind_a_file() -> None:

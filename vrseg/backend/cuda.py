@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from vrseg.backend.backend import Backend, ModelWork, ViewStyle
 from vrseg.config.places import cache_folder
 from vrseg.decode.choose import CudaDecoder
-from vrseg.decode.turns import Turns
 from vrseg.encode.choose import make_cuda_encoder, name_cuda_encoder
 from vrseg.encode.still_cuda import DownloadedStill
 from vrseg.gpu.device import open_gpu
@@ -41,12 +40,11 @@ def cuda_backend(index: int, reason: str) -> Backend:
         DeviceError: it is not there, or does not work.
     """
     gpu = open_gpu(index)
-    turns = Turns(f"cuda{index}.decode", gpu.use)
     return Backend(
         device=f"cuda:{index}",
         reason=f"{reason}: {gpu.name}",
-        make_decoder=partial(_make_decoder, gpu, turns, 1),
-        make_file_decoder=partial(_make_decoder, gpu, turns, 0),
+        make_decoder=partial(_make_decoder, gpu, 1),
+        make_file_decoder=partial(_make_decoder, gpu, 0),
         make_model=partial(_make_model, gpu),
         engine_name=partial(cuda_engine_name, gpu=gpu),
         make_render=None,
@@ -60,8 +58,8 @@ def cuda_backend(index: int, reason: str) -> Backend:
     )
 
 
-def _make_decoder(gpu: Gpu, turns: Turns, lanes: int, stream: str, *, live: bool, first_index: int) -> Decode:
-    decoder = CudaDecoder(stream, gpu=gpu, live=live, first_index=first_index, lanes=lanes, turns=turns)
+def _make_decoder(gpu: Gpu, lanes: int, stream: str, *, live: bool, first_index: int) -> Decode:
+    decoder = CudaDecoder(stream, gpu=gpu, live=live, first_index=first_index, lanes=lanes)
     guarded: Any = GuardedTogether(decoder, f"decoder of {stream}")
     return guarded  # type: ignore[no-any-return] # has what the decoder has
 

@@ -18,7 +18,6 @@ from vrseg.errors import MediaError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from vrseg.decode.turns import Turns
     from vrseg.frame import Frame, Packet
     from vrseg.gpu.device import Gpu
     from vrseg.stage import Decode
@@ -37,9 +36,7 @@ class CudaDecoder:
     Raises: as `NvdecDecoder` and `UploadDecoder`.
     """
 
-    def __init__(
-        self, stream: str, *, gpu: Gpu, live: bool, first_index: int = 0, lanes: int = 1, turns: Turns | None = None
-    ) -> None:
+    def __init__(self, stream: str, *, gpu: Gpu, live: bool, first_index: int = 0, lanes: int = 1) -> None:
         """Store what decoding needs.
 
         Args:
@@ -48,7 +45,6 @@ class CudaDecoder:
             live: the source cannot wait.
             first_index: of the first frame.
             lanes: so many parts of a file are decoded at once, if the GPU has as many decoders. 0: as many as it has.
-            turns: of all that is not live on the GPU; see `NvdecSession`.
         """
         self.errors = 0
         self.decoder_name = ""
@@ -58,7 +54,6 @@ class CudaDecoder:
         self._live = live
         self._index = first_index
         self._lanes = lanes
-        self._turns = None if live else turns
         self._inner: Decode | None = None
         self._before: Counter[str] = Counter()
         """What decoders counted that work no more."""
@@ -147,10 +142,8 @@ class CudaDecoder:
             return UploadDecoder(self._stream, gpu=self._gpu, live=self._live, first_index=self._index)
         lanes = self._usable_lanes(context)
         if lanes > 1:
-            return SegmentedDecoder(
-                self._stream, gpu=self._gpu, lanes=lanes, first_index=self._index, turns=self._turns
-            )
-        return NvdecDecoder(self._stream, gpu=self._gpu, live=self._live, first_index=self._index, turns=self._turns)
+            return SegmentedDecoder(self._stream, gpu=self._gpu, lanes=lanes, first_index=self._index)
+        return NvdecDecoder(self._stream, gpu=self._gpu, live=self._live, first_index=self._index)
 
     def _retire(self) -> None:
         inner = self._inner

@@ -79,6 +79,7 @@ class NvdecSession:
         self._nvc = nvc
         self._stream = stream
         self._surfaces = surfaces
+        self._turns = turns
         self._formats: dict[int, SurfaceFormat] = {
             int(nvc.Pixel_Format.NV12): "nv12",
             int(nvc.Pixel_Format.P016): "p016",
@@ -102,7 +103,6 @@ class NvdecSession:
             raise DeviceError(
                 f"cuda:{gpu.index}: NVDEC does not open: {_first_line(error)}; see `vrseg doctor`"
             ) from error
-        self._seat = None if turns is None else turns.seat()
 
     def decode(
         self, units: Sequence[bytearray], first_ticket: int
@@ -119,15 +119,19 @@ class NvdecSession:
             DeviceError: the GPU cannot go on.
         """
         packets = [self._packet(unit, ticket) for ticket, unit in enumerate(units, first_ticket)]
+        lent = self._lend(len(units))
         copies: list[list[Lease]] = []
         try:
-            steps = self._steps(packets, copies)
-            if self._seat is None:
+            steps = self._steps(packets, lent, copies)
+            if self._turns is None:
                 deque(steps, maxlen=0)
             else:
-                self._seat.work(steps)
+                self._turns.work(steps)
         except (DamagedUnitError, MediaError) as error:
             return self._handed_out(copies), error  # with what came before it
+        finally:
+            for lease in lent:  # for pictures that the decoder holds back
+                lease.release()
         return self._handed_out(copies), None
 
     def drain(self) -> list[Surface]:
@@ -138,7 +142,9 @@ class NvdecSession:
             DeviceError: the GPU cannot go on.
         """
         self._resumes = True
-        (pictures,) = self._handed_out([[self._copied(picture) for picture in self._decoded(self._nvc.PacketData())]])
+        copies: list[list[Lease]] = []
+        deque(self._steps([self._nvc.PacketData()], [], copies), maxlen=0)
+        (pictures,) = self._handed_out(copies)
         return pictures
 
     def close(self) -> None:
@@ -148,8 +154,6 @@ class NvdecSession:
                 wait_for(self._gpu, recorded(self._stream))
         finally:
             self._decoder = None
-            if self._seat is not None:
-                self._seat.leave()
 
     def _packet(self, unit: bytearray, ticket: int) -> Any:
         packet = self._nvc.PacketData()
@@ -162,9 +166,17 @@ class NvdecSession:
             self._resumes = False
         return packet
 
-    def _steps(self, packets: list[Any], copies: list[list[Lease]]) -> Iterator[None]:
+    def _lend(self, most: int) -> list[Lease]:
+        """Take memory for so many pictures, once it is known how much that is."""
+        shape = self._shape
+        if shape is None:
+            return []
+        return [self._surfaces.lend(shape.width, shape.height, shape.format, self._stream) for _ in range(most)]
+
+    def _steps(self, packets: list[Any], lent: list[Lease], copies: list[list[Lease]]) -> Iterator[None]:
+        """Decode packet by packet; copy pictures to what was lent as long as that lasts, then to more."""
         for packet in packets:
-            copies.append([self._copied(picture) for picture in self._decoded(packet)])
+            copies.append([self._copied(picture, lent) for picture in self._decoded(packet)])
             yield
 
     def _decoded(self, packet: Any) -> Any:
@@ -178,10 +190,10 @@ class NvdecSession:
             self._check_device(error)
             raise DamagedUnitError(_first_line(error), spent=False) from error
 
-    def _copied(self, picture: Any) -> Lease:
+    def _copied(self, picture: Any, lent: list[Lease]) -> Lease:
         # All of a session are alike: NVDEC scales to the first size. To ask each anew costs more than to copy it.
         shape = self._shape = self._shape or self._shape_of(picture)
-        lease = self._surfaces.lend(shape.width, shape.height, shape.format, self._stream)
+        lease = lent.pop() if lent else self._lend(1)[0]
         copy_on_device(lease.address, picture.GetPtrToPlane(0), shape.size_bytes, self._stream)
         return lease
 

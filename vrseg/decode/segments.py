@@ -10,13 +10,13 @@ import av
 from vrseg.decode.bitstream import CODECS, Syntax, syntax_of
 from vrseg.decode.capabilities import codec_name
 from vrseg.decode.lanes import Lane, SegmentBoard
+from vrseg.decode.turns import Turns
 from vrseg.errors import MediaError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from vrseg.decode.bitstream import Codec
-    from vrseg.decode.turns import Turns
     from vrseg.frame import Frame, Packet
     from vrseg.gpu.device import Gpu
     from vrseg.gpu.surface_pool import SurfacePool
@@ -37,6 +37,8 @@ class MakeInner(Protocol):
 
 class SegmentedDecoder:
     """Decodes several segments of a file at once, each in a lane of its own; frames come in order. Implements `Decode`.
+
+    Lanes of NVDEC have a thread in common that decodes a picture for each in turn: see `Turns`.
 
     A segment begins where nothing after needs anything before: at IDR pictures of H.264 and HEVC, at key frames of VP9
     and AV1, and where the codec context changes. Only where packets carry times: a decoder that has to make them up
@@ -61,7 +63,6 @@ class SegmentedDecoder:
         first_index: int = 0,
         make_inner: MakeInner | None = None,
         pictures_ahead: int | None = None,
-        turns: Turns | None = None,
     ) -> None:
         """Store what decoding needs.
 
@@ -73,7 +74,6 @@ class SegmentedDecoder:
             make_inner: constructs the decoder of a lane; without it they are `NvdecDecoder`s that share their memory.
             pictures_ahead: bound on packets and frames between input and output. Without it: what fits into 4 GiB and
                 an eighth of the device's memory.
-            turns: of the lanes; see `NvdecSession`.
         """
         self.errors = 0
         self.skipped_until_key = 0
@@ -83,7 +83,7 @@ class SegmentedDecoder:
         self._lane_count = lanes
         self._index = first_index
         self._make_inner = make_inner
-        self._turns = turns
+        self._turns: Turns | None = None
         self._pictures_ahead = pictures_ahead
         self._surfaces: SurfacePool | None = None
         self._board: SegmentBoard | None = None
@@ -124,6 +124,9 @@ class SegmentedDecoder:
         for lane in self._lanes:
             lane.join()
         self._lanes = []
+        if self._turns is not None:
+            self._turns.end()
+            self._turns = None
         self._context = None
         if self._surfaces is not None:
             self._surfaces.close()
@@ -177,9 +180,10 @@ class SegmentedDecoder:
         from vrseg.gpu.surface_pool import SurfacePool  # noqa: PLC0415 -- as above
 
         assert self._gpu is not None  # noqa: S101 -- said in the constructor
-        turns = self._turns
         gpu, surfaces, appearances = self._gpu, SurfacePool(self._gpu, self._stream), AppearanceReader()
-        self._surfaces = surfaces
+        turns = Turns(f"{self._stream}.lanes", gpu.use)
+        turns.start()
+        self._surfaces, self._turns = surfaces, turns
         return lambda: NvdecDecoder(
             self._stream, gpu=gpu, live=False, surfaces=surfaces, appearances=appearances, turns=turns
         )

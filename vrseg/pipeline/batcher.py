@@ -78,6 +78,8 @@ class _Line:
 
     def take(self, most: int, *, turn: int) -> list[tuple[Frame, float]]:
         """Take up to `most` frames, each with how long it waited; of each stream `turn`, or as many as it has."""
+        if 0 < self._left < turn <= most:
+            self._left = turn  # one that a batch cut short begins anew, or all after it would be cut there too
         taken: list[tuple[Frame, float]] = []
         while len(taken) < most and (inlet := self._next(turn)) is not None:
             count = min(self._left, inlet.ready, most - len(taken))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -49,17 +50,23 @@ class PipelineCollector(Collector):
             "Frames that came in and neither ended nor are under way; 0, or frames leak.",
             labels=["stream"],
         )
+        last_frame = GaugeMetricFamily(
+            "vrseg_stream_last_frame_timestamp_seconds", "Unix time of the last decoded frame.", labels=["stream"]
+        )
         output = GaugeMetricFamily(
             "vrseg_output_state", "1 for the state an output is in.", labels=["stream", "output", "state"]
         )
+        zero_at_s = time.time() - time.monotonic()  # of the monotonic clock
         for stream, record in self._recorder.streams.items():
+            if record.ledger.entered:
+                last_frame.add_metric([stream], zero_at_s + record.ledger.last_entered_s)
             unaccounted.add_metric([stream], record.ledger.unaccounted)
             for name in STREAM_STATES:
                 state.add_metric([stream, name], float(record.state == name))
             for number, one in record.outputs.items():
                 for possible in OUTPUT_STATES:
                     output.add_metric([stream, number, possible], float(one.state.state == possible))
-        yield from (state, unaccounted, output)
+        yield from (state, unaccounted, last_frame, output)
 
     def _stages(self) -> Iterator[Metric]:
         busy = GaugeMetricFamily("vrseg_stage_busy_ratio", "Share of the time a stage works.", labels=["stage"])

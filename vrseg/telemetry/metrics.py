@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
+from vrseg.telemetry.tallies import Tallies
 from vrseg.telemetry.timings import Timings
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client has no annotation there
-        self.frames = Counter("vrseg_frames", "Frames that left a stage.", ["stream", "stage"], registry=registry)
+        self.frames = Tallies("vrseg_frames", "Frames that left a stage.", ["stream", "stage"], registry=registry)
         self.dropped = Counter(
             "vrseg_frames_dropped",
             "Frames discarded on purpose.",
@@ -54,7 +55,7 @@ class Metrics:
         self.batch_size = Histogram(
             "vrseg_batch_size", "Frames in one inference call.", ["model"], buckets=BATCH_BUCKETS, registry=registry
         )
-        self.inference = Counter(
+        self.inference = Tallies(
             "vrseg_inference", "Inference calls.", ["model", "engine", "result"], registry=registry
         )
         self.reconnects = Counter(
@@ -64,12 +65,6 @@ class Metrics:
             "vrseg_stream_info",
             "What a stream carries; always 1.",
             ["stream", "codec", "width", "height"],
-            registry=registry,
-        )
-        self.last_frame = Gauge(
-            "vrseg_stream_last_frame_timestamp_seconds",
-            "Unix time of the last decoded frame.",
-            ["stream"],
             registry=registry,
         )
         self.build_info = Gauge(
@@ -84,7 +79,6 @@ class Metrics:
     def forget_stream(self, stream: str) -> None:
         """Drop every sample of a stream."""
         for instrument in (
-            self.frames,
             self.dropped,
             self.failed,
             self.output_dropped,
@@ -92,12 +86,12 @@ class Metrics:
             self.deadline_misses,
             self.reconnects,
             self.stream_info,
-            self.last_frame,
         ):
             instrument.remove_by_labels({"stream": stream})
+        self.frames.forget(stream)
         self.latency.forget(stream)
 
     def forget_model(self, model: str) -> None:
         """Drop every sample of a model."""
         self.batch_size.remove_by_labels({"model": model})
-        self.inference.remove_by_labels({"model": model})
+        self.inference.forget(model)

@@ -77,11 +77,8 @@ class Recorder:
         """Told of every span while somebody wants a trace."""
         self.meter = StageMeter()
         self._metrics = metrics
-        # What is counted for each frame: to find an instrument's child anew each time costs more than to count.
-        self._frames = cache(metrics.frames.labels)
-        self._last_frame = cache(metrics.last_frame.labels)
+        # To find an instrument's child anew for each batch costs more than to count.
         self._batch_size = cache(metrics.batch_size.labels)
-        self._inference = cache(metrics.inference.labels)
         self._log = log
         self._start = self.meter.mark()
         self._marks: deque[Mark] = deque([self._start], maxlen=WINDOW_SAMPLES)
@@ -94,14 +91,11 @@ class Recorder:
         """Forget a stream whose last frame has ended: what it was called is no label any more."""
         del self.streams[stream]
         self._metrics.forget_stream(stream)
-        self._frames.cache_clear()
-        self._last_frame.cache_clear()
 
     def remove_model(self, model: str) -> None:
         """Forget a model that has ended."""
         self._metrics.forget_model(model)
         self._batch_size.cache_clear()
-        self._inference.cache_clear()
 
     def sample(self) -> None:
         """Call once a second: moves the window on."""
@@ -136,12 +130,10 @@ class Recorder:
 
     def batch_done(self, model: str, size: int, *, ok: bool) -> None:
         self._batch_size(model).observe(size)
-        self._inference(model, self.engines.get(model, "unknown"), "ok" if ok else "failed").inc()
+        self._metrics.inference.count(model, self.engines.get(model, "unknown"), "ok" if ok else "failed")
 
     def frame_passed(self, stream: str, stage: StageName) -> None:
-        self._frames(stream, stage).inc()
-        if stage == "decode":
-            self._last_frame(stream).set(time.time())
+        self._metrics.frames.count(stream, stage)
 
     def frame_dropped(self, stream: str, stage: StageName, reason: str) -> None:
         self._metrics.dropped.labels(stream, stage, reason).inc()
@@ -153,7 +145,7 @@ class Recorder:
         self._log.warning("frames failed", stream=stream, stage=stage)
 
     def frame_delivered(self, stream: str, latency_s: float, *, handed_s: float, late: bool) -> None:
-        self._frames(stream, "sink").inc()
+        self._metrics.frames.count(stream, "sink")
         self._metrics.latency.observe(stream, latency_s)
         if late:
             self._metrics.deadline_misses.labels(stream).inc()
