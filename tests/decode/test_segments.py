@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plugins.clips import moving_picture
-from plugins.coding import frames_from, packets_of
+from plugins.coding import frames_from, frames_together, packets_of
 from plugins.nvdec_on_cpu import samples_in, samples_of
 
 from vrseg.decode.cpu import PyavDecoder
@@ -183,13 +183,13 @@ def many_groups(make_clip: MakeClip, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @settings(max_examples=25, deadline=None)
-@given(lanes=st.integers(1, 6), ahead=st.integers(1, 60))
+@given(lanes=st.integers(1, 6), ahead=st.integers(1, 60), handful=st.integers(1, 16))
 def test_order_and_count_hold_whatever_the_lanes_do(
-    many_groups: tuple[Path, list[Frame]], lanes: int, ahead: int
+    many_groups: tuple[Path, list[Frame]], lanes: int, ahead: int, handful: int
 ) -> None:
     path, wanted = many_groups
-    frames, _ = segmented(packets_of(path), Lanes(SlowDecoder), lanes=lanes, ahead=ahead)
-    assert_same(frames, wanted)
+    decoder = SegmentedDecoder("test", gpu=None, lanes=lanes, make_inner=Lanes(SlowDecoder), pictures_ahead=ahead)
+    assert_same(frames_together(decoder, packets_of(path), handful), wanted)
 
 
 def test_no_more_than_the_bound_is_held(many_groups: tuple[Path, list[Frame]]) -> None:
@@ -332,7 +332,8 @@ def test_nothing_gives_nothing() -> None:
 
 def test_lanes_on_the_gpu_share_their_memory(make_clip: MakeClip, tmp_path: Path, decoding_gpu: Gpu) -> None:
     path = make_clip(tmp_path / "clip.mp4", width=320, height=240, frames=90, gop=6, b_frames=2, rotation=90)
-    frames = frames_from(SegmentedDecoder("test", gpu=decoding_gpu, lanes=4), packets_of(path))
+    frames = frames_together(SegmentedDecoder("test", gpu=decoding_gpu, lanes=4), packets_of(path), 8)
+    assert not any("lane" in thread.name for thread in threading.enumerate())
     wanted = by_one_decoder(path)
     assert [(frame.index, frame.pts, frame.rotation_deg) for frame in frames] == [
         (frame.index, frame.pts, frame.rotation_deg) for frame in wanted
