@@ -38,10 +38,14 @@ class Stage(Protocol[In_contra, Out_co]):
 class Together(Protocol[In_contra, Out]):
     """What a stage has beside `process` that does several items for less than one after the other."""
 
-    def process_together(self, items: Sequence[In_contra], outputs: list[Out], /) -> None:
-        """Work on all items, adding to `outputs` what `process` would give. Should one fail, the rest is there.
+    @property
+    def takes_together(self) -> bool:
+        """It would do so now."""
 
-        The rest: what came of the items before it.
+    def process_together(self, items: Sequence[In_contra], outputs: list[Out], /) -> None:
+        """Work on all items, adding to `outputs` what `process` would give.
+
+        Should one fail, what came of those before it is there, unless it was the device that failed.
         """
 
 

@@ -78,6 +78,7 @@ def test_new_headers_that_come_before_an_entry_are_those_of_the_entry(make_clip:
         stream = ByteStream("h264", video.codec_context.extradata or b"")
         packets = [packet for packet in container.demux(video) if packet.size]
         for packet in packets:
+            stream.renew(packet)
             unit = stream.convert(packet, entry=packet.is_keyframe)
             sequences.append(stream.syntax.sequence(unit))
     assert [packet.is_keyframe for packet in packets] == [True, False, True]

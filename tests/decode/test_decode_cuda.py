@@ -436,7 +436,7 @@ def test_the_session_is_replaced_when_all_of_several_fail(
 
 
 @pytest.mark.usefixtures("nvdec")
-def test_frames_that_came_before_the_gpu_broke_are_handed_on(
+def test_frames_that_came_before_what_is_refused_are_handed_on(
     make_clip: MakeClip, tmp_path: Path, gpu_on_cpu: Gpu
 ) -> None:
     packets = packets_of(make_clip(tmp_path / "clip.mp4", frames=20, **SIZE))

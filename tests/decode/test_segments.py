@@ -192,6 +192,29 @@ def test_order_and_count_hold_whatever_the_lanes_do(
     assert_same(frames_together(decoder, packets_of(path), handful), wanted)
 
 
+@pytest.mark.parametrize(("gop", "lanes"), [(1, 7), (4, 2), (10, 7)])
+def test_handfuls_of_short_groups_stay_within_the_bound_too(
+    gop: int, lanes: int, make_clip: MakeClip, tmp_path: Path
+) -> None:
+    class Slower(LaneDecoder):
+        def process(self, item: Packet, /) -> Iterable[Frame]:
+            time.sleep(0.003)
+            return super().process(item)
+
+    packets = packets_of(make_clip(tmp_path / "clip.mp4", frames=300, gop=gop))
+    decoder = SegmentedDecoder("test", gpu=None, lanes=lanes, make_inner=Lanes(Slower), pictures_ahead=20)
+    decoder.open()
+    frames: list[Frame] = []
+    most = 0
+    for start in range(0, len(packets), 8):
+        decoder.process_together(packets[start : start + 8], frames)
+        most = max(most, min(start + 8, 300) - len(frames))
+    frames += decoder.flush()
+    decoder.close()
+    assert [frame.index for frame in frames] == list(range(300))
+    assert most <= 20 + 8 + 4 * lanes
+
+
 def test_no_more_than_the_bound_is_held(many_groups: tuple[Path, list[Frame]]) -> None:
     path, wanted = many_groups
     decoder = SegmentedDecoder("test", gpu=None, lanes=4, make_inner=Lanes(SlowDecoder), pictures_ahead=20)

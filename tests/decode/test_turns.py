@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from itertools import pairwise
 from typing import TYPE_CHECKING, Self
 
@@ -84,6 +86,28 @@ def test_who_fails_is_told_and_the_others_go_on() -> None:
             table.turns.work(failing())
         other.join(10)
     assert len(table.done) == 50
+
+
+def test_who_failed_holds_nothing_of_what_was_done() -> None:
+    class Picture:
+        pass
+
+    def failing() -> Iterator[None]:
+        picture = Picture()
+        watch.append(weakref.ref(picture))
+        yield
+        raise ValueError("this one")
+
+    watch: list[weakref.ref[Picture]] = []
+    gc.disable()
+    try:
+        with Table() as table:
+            with pytest.raises(ValueError, match="this one") as caught:
+                table.turns.work(failing())
+            del caught
+            assert watch[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_a_thread_that_cannot_begin_says_so_to_each() -> None:

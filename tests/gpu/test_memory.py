@@ -65,3 +65,19 @@ def count_events(monkeypatch: pytest.MonkeyPatch) -> list[Event]:
 
     monkeypatch.setattr(Event, "__init__", noted)
     return made
+
+
+def test_who_gives_a_block_back_unused_leaves_its_readers_to_the_next(late_gpu: Gpu) -> None:
+    pool = Pool(late_gpu, "device", 1, limit=1, name="test")
+    reader: Any = late_gpu.new_stream()
+    read: list[bool] = []
+    lease = pool.lend(reader)
+    reader.put(lambda: read.append(True))
+    lease.read_on(reader)
+    lease.release()
+    pool.lend(late_gpu.new_stream()).release()  # not used after all
+    writer: Any = late_gpu.new_stream()
+    lease = pool.lend(writer)
+    writer.synchronize()
+    assert read, "it comes after the reader"
+    lease.release()

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -99,6 +98,8 @@ def test_what_came_before_a_failure_is_handed_on() -> None:
 class DoublingTogether(Doubling):
     """Does all that it is given in one go."""
 
+    takes_together = True
+
     def __init__(self, fails_at: int | None = None) -> None:
         super().__init__()
         self.handfuls: list[list[int]] = []
@@ -112,15 +113,16 @@ class DoublingTogether(Doubling):
             outputs += self.process(item)
 
 
-@pytest.mark.parametrize(("duration_s", "together"), [(math.inf, [list(range(4)), list(range(4, 8))]), (0.1, [])])
+@pytest.mark.parametrize(("in_one", "can"), [(True, True), (True, False), (False, True)])
 def test_a_stage_that_can_is_given_all_at_once_where_nothing_is_in_a_hurry(
-    duration_s: float, together: list[list[int]], monkeypatch: pytest.MonkeyPatch
+    in_one: bool, can: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("test_bursts.BURST", Burst(items=4, duration_s=duration_s))
+    monkeypatch.setattr("test_bursts.BURST", Burst(items=4, duration_s=0.1, in_one=in_one))
     stage = DoublingTogether()
+    stage.takes_together = can
     came = asyncio.run(pumped(stage, 8))
     assert [output for output, _ in came] == [item for item in range(8) for _ in (0, 1)] + [-1]
-    assert stage.handfuls == together
+    assert stage.handfuls == ([list(range(4)), list(range(4, 8))] if in_one and can else [])
 
 
 def test_of_what_is_done_together_each_takes_its_part() -> None:
@@ -141,7 +143,7 @@ def test_of_what_is_done_together_each_takes_its_part() -> None:
             inbox.put_nowait(item)
         inbox.close()
         async with opened("decode", Slow(), Watch()) as runner:
-            await pump_bursts(inbox, runner, _nowhere, Burst(items=4, duration_s=math.inf))
+            await pump_bursts(inbox, runner, _nowhere, Burst(items=4, duration_s=0.1, in_one=True))
 
     asyncio.run(main())
     assert len(parts_s) == 4
@@ -160,7 +162,7 @@ def test_what_came_before_a_failure_among_several_is_handed_on() -> None:
 
         with pytest.raises(ValueError, match="this one"):
             async with opened("decode", DoublingTogether(fails_at=2), Ear()) as runner:
-                await pump_bursts(inbox, runner, put, Burst(items=4, duration_s=math.inf))
+                await pump_bursts(inbox, runner, put, Burst(items=4, duration_s=0.1, in_one=True))
         assert came == [0, 0, 1, 1]
 
     asyncio.run(main())

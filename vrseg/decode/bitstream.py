@@ -117,16 +117,18 @@ class ByteStream:
         # Of containers, and of sources that tell them outside of the stream: RTSP in its session description, for one.
         self._headers = _headers_in(codec, extradata)
 
+    def renew(self, packet: av.Packet[Any]) -> None:
+        """Take over new parameters, if the packet brings some. Not at entries only: FLV has them on any packet."""
+        if packet.has_sidedata("new_extradata"):
+            extradata = bytes(packet.get_sidedata("new_extradata"))
+            self._source, self._headers = syntax_of(self._codec, extradata), _headers_in(self._codec, extradata)
+
     def convert(self, packet: av.Packet[Any], *, entry: bool) -> bytearray:
         """Return the packet's units; at an entry, a packet that brings no sequence header gets the container's.
 
         Raises:
             DamagedUnitError: it is empty, or its parts do not add up.
         """
-        # Not at entries only: FLV has new parameters on whatever packet comes next.
-        if packet.has_sidedata("new_extradata"):
-            extradata = bytes(packet.get_sidedata("new_extradata"))
-            self._source, self._headers = syntax_of(self._codec, extradata), _headers_in(self._codec, extradata)
         unit = bytearray(packet)
         if not unit:
             raise DamagedUnitError("it is empty")

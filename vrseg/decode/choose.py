@@ -84,6 +84,11 @@ class CudaDecoder:
             frames += self._numbered(self._inner.process(item))
         return frames
 
+    @property
+    def takes_together(self) -> bool:
+        """Software does not: it is slow, and gains nothing."""
+        return hasattr(self._inner, "process_together")
+
     def process_together(self, items: Sequence[Packet], outputs: list[Frame], /) -> None:
         """As `process` of each; cheaper where they are decoded in hardware. See `vrseg.stage.Together`."""
         together = getattr(self._inner, "process_together", None)

@@ -97,6 +97,8 @@ class NvdecDecoder:
         self._failures_in_a_row = 0
         self._decoded_any = False
 
+    takes_together = True
+
     @property
     def skipped_until_key(self) -> int:
         """Packets passed over for want of a key frame."""
@@ -166,15 +168,14 @@ class NvdecDecoder:
         assert self._bytes is not None  # noqa: S101 -- `_start` comes before any packet
         entry = packet.is_keyframe or self._session is None
         try:
+            self._bytes.renew(packet)
             unit = self._bytes.convert(packet, entry=entry)
         except DamagedUnitError:
             self.errors += 1
             return []
-        frames: list[Frame] = []
-        if entry:
-            frames += self._enter(packet, unit)
-        elif self._skip_leaders and self._bytes.syntax.is_lost_leader(unit):
+        if not entry and self._skip_leaders and self._bytes.syntax.is_lost_leader(unit):
             return []
+        frames = self._enter(packet, unit) if entry else []
         self._submit([(item, unit)], frames)
         return frames
 
@@ -183,7 +184,7 @@ class NvdecDecoder:
         payload = item.payload
         if self._session is None or self._bytes is None or self._key.waiting or isinstance(payload, av.VideoFrame):
             return None
-        if payload.stream.codec_context is not self._context:
+        if payload.stream.codec_context is not self._context or payload.has_sidedata("new_extradata"):
             return None
         entry, syntax = payload.is_keyframe, self._bytes.syntax
         try:
@@ -232,8 +233,6 @@ class NvdecDecoder:
             self._note(item)
             self._failures_in_a_row = 0
             outputs += self._frames(shown)
-        if isinstance(failure, MediaError):
-            raise failure
         if failure is not None:
             (damaged, _), *rest = units[len(pictures) :]
             self._tickets.forget(self._note(damaged))
@@ -279,6 +278,7 @@ class NvdecDecoder:
     def _frame(self, picture: Surface) -> Frame | None:
         timing = self._tickets.take_next()
         if timing is not None and not timing.shown:
+            picture.read_until(picture.ready)  # nobody will, and it may not be complete yet
             return None
         self._decoded_any = True
         duration = timing.duration if timing else 0

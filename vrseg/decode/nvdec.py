@@ -106,7 +106,7 @@ class NvdecSession:
 
     def decode(
         self, units: Sequence[bytearray], first_ticket: int
-    ) -> tuple[list[list[Surface]], DamagedUnitError | MediaError | None]:
+    ) -> tuple[list[list[Surface]], DamagedUnitError | None]:
         """Decode units, whose tickets are numbers in a row, as far as they can be decoded.
 
         Between two of them the hardware is waited for, and what runs after a wait is slow. So all that can be done
@@ -117,6 +117,7 @@ class NvdecSession:
 
         Raises:
             DeviceError: the GPU cannot go on.
+            MediaError: not 4:2:0.
         """
         packets = [self._packet(unit, ticket) for ticket, unit in enumerate(units, first_ticket)]
         lent = self._lend(len(units))
@@ -127,7 +128,7 @@ class NvdecSession:
                 deque(steps, maxlen=0)
             else:
                 self._turns.work(steps)
-        except (DamagedUnitError, MediaError) as error:
+        except DamagedUnitError as error:
             return self._handed_out(copies), error  # with what came before it
         finally:
             for lease in lent:  # for pictures that the decoder holds back

@@ -38,7 +38,8 @@ class MakeInner(Protocol):
 class SegmentedDecoder:
     """Decodes several segments of a file at once, each in a lane of its own; frames come in order. Implements `Decode`.
 
-    Lanes of NVDEC have a thread in common that decodes a picture for each in turn: see `Turns`.
+    Lanes of NVDEC have a thread in common that decodes their packets, one of each in turn: see `Turns`. Each takes what
+    its decoder still holds at the end of a segment by itself.
 
     A segment begins where nothing after needs anything before: at IDR pictures of H.264 and HEVC, at key frames of VP9
     and AV1, and where the codec context changes. Only where packets carry times: a decoder that has to make them up
@@ -95,19 +96,26 @@ class SegmentedDecoder:
     def open(self) -> None:
         make = self._make_inner or self._nvdec()
         self._board = SegmentBoard()
-        self._lanes = [Lane(f"{self._stream}.lane{index}", make(), self._board) for index in range(self._lane_count)]
-        for lane in self._lanes:
+        for index in range(self._lane_count):
+            lane = Lane(f"{self._stream}.lane{index}", make(), self._board)
             lane.start()
+            self._lanes.append(lane)
+
+    takes_together = True
 
     def process(self, item: Packet, /) -> Iterable[Frame]:
         self._put(item)
         return self._taken()
 
     def process_together(self, items: Sequence[Packet], outputs: list[Frame], /) -> None:
-        """As `process` of each, with one look at what is ready. See `vrseg.stage.Together`."""
+        """As `process` of each, with fewer looks at what is ready. See `vrseg.stage.Together`."""
         for item in items:
             self._put(item)
-        outputs += self._taken()
+        wanted = len(outputs) + len(items)  # else more would come in than goes out, beyond any bound
+        while frames := self._taken():
+            outputs += frames
+            if len(outputs) >= wanted:
+                break
 
     def flush(self) -> Iterable[Frame]:
         board = self._opened()

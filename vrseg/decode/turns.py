@@ -90,5 +90,9 @@ class _Job:
         Raises: what a step raised.
         """
         self._done.acquire()
-        if self.error is not None:
-            raise self.error
+        error, self.error = self.error, None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error  # its traceback leads here: what was decoded would be held until somebody collects garbage

@@ -55,13 +55,15 @@ class Pool:
             cupy.cuda.memory.OutOfMemoryError: no memory for another block.
         """
         block = self._take()
+        # As a rule they are done: to ask is cheap, to wait is one more order for the GPU. The others stay noted: who
+        # gives the block back unused did not wait for them on behalf of the next borrower, who may have another stream.
+        block.reads = [event for event in block.reads if not event.done]
         for event in block.reads:
             if stream is None:
                 event.synchronize()
                 self._gpu.counts.add(host_waits=1)
-            elif not event.done:  # as a rule it is: to ask is cheap, to wait is one more order for the GPU
+            else:
                 stream.wait_event(event)
-        block.reads.clear()
         begun = self._gpu.clock.mark(stream) if self._timed and stream is not None else None
         return Lease(block, self._give_back, begun)
 

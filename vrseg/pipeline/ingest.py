@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -78,9 +77,9 @@ class Ingest:
 
     @property
     def _burst(self) -> Burst:
-        """Of packets for the decoder. A file is in no hurry, and still not kept waiting by a decoder that is slow."""
+        """Of packets for the decoder. A file is in no hurry."""
         if not self._stages.live:
-            return Burst(items=8, duration_s=math.inf if hasattr(self._decoder, "process_together") else 0.02)
+            return Burst(items=8, duration_s=0.02, in_one=True)
         # Frames of one burst push each other out of a queue that is shorter: nobody can take one before all are in.
         return Burst(items=min(4, self._decoded.capacity), duration_s=0.002)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from vrseg.pipeline.channel import Channel
     from vrseg.pipeline.observer import Observer, StageName
-    from vrseg.stage import Stage
+    from vrseg.stage import Stage, Together
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -35,8 +35,9 @@ class Burst:
     items: int
     """At most so many."""
     duration_s: float
-    """None is begun after that: it is what a burst may add to the age of its first output. Without such a limit the
-    stage is given all at once, if it is `vrseg.stage.Together`."""
+    """None is begun after that: it is what a burst may add to the age of its first output."""
+    in_one: bool = False
+    """Nothing is in a hurry: a stage that is `vrseg.stage.Together` is given all at once."""
 
 
 @dataclass(frozen=True)  # no slots: Python 3.11 cannot set up a frozen generic that has them
@@ -99,11 +100,17 @@ class StageRunner(Generic[In, Out]):
 
         What comes of it is added to `visit`. Should one fail, what came before it is there.
         """
-        together = getattr(self.stage, "process_together", None)
-        if together is not None and math.isinf(duration_s):
-            work = partial(_timed_together, together, visit=visit)
-        else:
-            work = partial(_timed_burst, self.stage.process, visit=visit, duration_s=duration_s)
+        work = partial(_timed_burst, self.stage.process, visit=visit, duration_s=duration_s)
+        await self._visit(items, visit, work)
+
+    async def process_together(self, items: deque[tuple[In, float]], visit: Visit[Out]) -> None:
+        """As `process_burst` of all, by a stage that is `Together`."""
+        together: Together[In, Out] = self.stage  # type: ignore[assignment] # the caller has looked
+        await self._visit(items, visit, partial(_timed_together, together.process_together, visit=visit))
+
+    async def _visit(
+        self, items: deque[tuple[In, float]], visit: Visit[Out], work: Callable[[deque[In]], None]
+    ) -> None:
         try:
             await self.worker.call_for_each(deque(item for item, _ in items), work)
         finally:
@@ -224,7 +231,10 @@ async def _hand_on(
 ) -> None:
     visit: Visit[Out] = Visit()
     try:
-        await runner.process_burst(items, visit, burst.duration_s)
+        if burst.in_one and getattr(runner.stage, "takes_together", False):
+            await runner.process_together(items, visit)
+        else:
+            await runner.process_burst(items, visit, burst.duration_s)
     except Exception:
         await put(visit.outputs)
         raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -56,10 +55,9 @@ class PipelineCollector(Collector):
         output = GaugeMetricFamily(
             "vrseg_output_state", "1 for the state an output is in.", labels=["stream", "output", "state"]
         )
-        zero_at_s = time.time() - time.monotonic()  # of the monotonic clock
         for stream, record in self._recorder.streams.items():
-            if record.ledger.entered:
-                last_frame.add_metric([stream], zero_at_s + record.ledger.last_entered_s)
+            if record.last_frame_at:
+                last_frame.add_metric([stream], record.last_frame_at)
             unaccounted.add_metric([stream], record.ledger.unaccounted)
             for name in STREAM_STATES:
                 state.add_metric([stream, name], float(record.state == name))

@@ -55,6 +55,8 @@ class StreamRecord:
     """Unix time in seconds at which it went into this state; a new reason for the same state does not count."""
     history: deque[StateChange] = field(default_factory=lambda: deque(maxlen=STATES_KEPT))
     info: SourceInfo | None = None
+    last_frame_at: float = 0.0
+    """Unix time of the last decoded frame; 0 before the first."""
     last_latency_s: float = 0.0
     latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_LATENCIES))
     reconnects: int = 0
@@ -134,6 +136,8 @@ class Recorder:
 
     def frame_passed(self, stream: str, stage: StageName) -> None:
         self._metrics.frames.count(stream, stage)
+        if stage == "decode" and stream in self.streams:
+            self.streams[stream].last_frame_at = time.time()
 
     def frame_dropped(self, stream: str, stage: StageName, reason: str) -> None:
         self._metrics.dropped.labels(stream, stage, reason).inc()
