@@ -21,7 +21,7 @@ def test_a_new_borrower_comes_after_readers_that_are_at_work_and_does_not_wait_f
         read: list[bool] = []
         lease = pool.lend(reader)
         reader.put(lambda done=read: done.append(True))
-        lease.read_on(reader)
+        lease.used_on(reader)
         lease.release()
         if not late:
             reader.synchronize()
@@ -73,7 +73,7 @@ def test_who_gives_a_block_back_unused_leaves_its_readers_to_the_next(late_gpu: 
     read: list[bool] = []
     lease = pool.lend(reader)
     reader.put(lambda: read.append(True))
-    lease.read_on(reader)
+    lease.used_on(reader)
     lease.release()
     pool.lend(late_gpu.new_stream()).release()  # not used after all
     writer: Any = late_gpu.new_stream()

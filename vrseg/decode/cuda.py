@@ -80,7 +80,7 @@ class NvdecDecoder:
         self._index = first_index
         self._turns = turns
         self._own_surfaces = surfaces is None
-        self._surfaces = surfaces or SurfacePool(gpu, stream)
+        self._surfaces = surfaces or SurfacePool(gpu)
         self._appearances = appearances or AppearanceReader()
         self._stream: cupy.cuda.Stream | None = None
         self._session: NvdecSession | None = None
@@ -278,7 +278,6 @@ class NvdecDecoder:
     def _frame(self, picture: Surface) -> Frame | None:
         timing = self._tickets.take_next()
         if timing is not None and not timing.shown:
-            picture.read_until(picture.ready)  # nobody will, and it may not be complete yet
             return None
         self._decoded_any = True
         duration = timing.duration if timing else 0

@@ -130,6 +130,9 @@ class NvdecSession:
                 self._turns.work(steps)
         except DamagedUnitError as error:
             return self._handed_out(copies), error  # with what came before it
+        except MemoryError:
+            self._handed_out(copies)  # to nobody; but who has their memory next comes after the copies
+            raise
         finally:
             for lease in lent:  # for pictures that the decoder holds back
                 lease.release()
@@ -144,7 +147,11 @@ class NvdecSession:
         """
         self._resumes = True
         copies: list[list[Lease]] = []
-        deque(self._steps([self._nvc.PacketData()], [], copies), maxlen=0)
+        try:
+            deque(self._steps([self._nvc.PacketData()], [], copies), maxlen=0)
+        except MemoryError:
+            self._handed_out(copies)  # as in `decode`
+            raise
         (pictures,) = self._handed_out(copies)
         return pictures
 
@@ -177,7 +184,10 @@ class NvdecSession:
     def _steps(self, packets: list[Any], lent: list[Lease], copies: list[list[Lease]]) -> Iterator[None]:
         """Decode packet by packet; copy pictures to what was lent as long as that lasts, then to more."""
         for packet in packets:
-            copies.append([self._copied(picture, lent) for picture in self._decoded(packet)])
+            pictures = self._decoded(packet)
+            copies.append([])
+            for picture in pictures:
+                copies[-1].append(self._copied(picture, lent))  # one by one: memory may run out
             yield
 
     def _decoded(self, packet: Any) -> Any:

@@ -188,7 +188,7 @@ class SegmentedDecoder:
         from vrseg.gpu.surface_pool import SurfacePool  # noqa: PLC0415 -- as above
 
         assert self._gpu is not None  # noqa: S101 -- said in the constructor
-        gpu, surfaces, appearances = self._gpu, SurfacePool(self._gpu, self._stream), AppearanceReader()
+        gpu, surfaces, appearances = self._gpu, SurfacePool(self._gpu), AppearanceReader()
         turns = Turns(f"{self._stream}.lanes", gpu.use)
         turns.start()
         self._surfaces, self._turns = surfaces, turns

@@ -42,7 +42,7 @@ class UploadDecoder:
         self._gpu = gpu
         self._decoder = PyavDecoder(stream, threads=0, live=live, first_index=first_index)
         self._layout = SurfaceLayout()
-        self._surfaces = SurfacePool(gpu, stream)
+        self._surfaces = SurfacePool(gpu)
         self._staging: _Staging | None = None
         self._stream: cupy.cuda.Stream | None = None
         self.errors = 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vrseg.errors import DeviceError
 from vrseg.gpu.clock import Clock
 from vrseg.gpu.counts import Counts
+from vrseg.gpu.surface_pool import PictureMemory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +31,7 @@ class Gpu:
     memory_bytes: int
     counts: Counts = field(default_factory=Counts, compare=False, repr=False)
     clock: Clock = field(default_factory=Clock, compare=False, repr=False)
+    pictures: PictureMemory = field(default_factory=PictureMemory, compare=False, repr=False)
 
     def use(self) -> None:
         """Make it the current device of the calling thread. The first thing that a stage does in `open`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -41,14 +42,14 @@ class Pool:
         self._kind: Kind = kind
         self._limit = limit
         self._timed = timed
-        self._free: list[Block] = []
+        self._free: deque[Block] = deque()
         self._returned = threading.Condition()  # over an RLock: a collection within may give back a lease
         self._closed = False
 
     def lend(self, stream: cupy.cuda.Stream | None = None) -> Lease:
-        """Lend a block. Work that is put on `stream` from now on comes after all reading of its last borrower.
+        """Lend a block. Work that is put on `stream` from now on comes after all that its last borrowers did with it.
 
-        Without a stream (host code will touch it) the caller waits for that reading.
+        Without a stream (host code will touch it) the caller waits for that.
 
         Raises:
             DeviceError: no block came back for `PATIENCE_S`, or the pool was closed.
@@ -57,8 +58,8 @@ class Pool:
         block = self._take()
         # As a rule they are done: to ask is cheap, to wait is one more order for the GPU. The others stay noted: who
         # gives the block back unused did not wait for them on behalf of the next borrower, who may have another stream.
-        block.reads = [event for event in block.reads if not event.done]
-        for event in block.reads:
+        block.uses = [event for event in block.uses if not event.done]
+        for event in block.uses:
             if stream is None:
                 event.synchronize()
                 self._gpu.counts.add(host_waits=1)
@@ -76,6 +77,15 @@ class Pool:
             self._free.clear()
             self._returned.notify_all()
 
+    def shrink(self, blocks: int) -> None:
+        """Free so many blocks, or as many as lie about: who needed them is gone."""
+        with self._returned:
+            spare = [self._free.popleft() for _ in range(min(blocks, len(self._free)))]
+            self.made -= len(spare)
+        for block in spare:  # the others need not wait for it
+            block.free()
+            self._count(-1)
+
     def _take(self) -> Block:
         with self._returned:
             if not self._free and self.made < self._limit:
@@ -87,7 +97,7 @@ class Pool:
             if self._closed or not found:
                 reason = "was closed" if self._closed else f"got nothing back for {PATIENCE_S:g} s"
                 raise DeviceError(f"memory pool {self.name} ({self._limit} blocks) {reason}")
-            return self._free.pop()
+            return self._free.popleft()  # has lain there longest: as a rule nobody is still at work on it
 
     def _give_back(self, block: Block) -> None:
         with self._returned:
@@ -112,19 +122,19 @@ class Pool:
 
 
 class Block:
-    """One piece of memory, and who may still be reading it."""
+    """One piece of memory, and who may still be at work on it."""
 
     def __init__(self, memory: Any) -> None:
         self.memory = memory
         """`cupy.cuda.Memory` or `cupy.cuda.PinnedMemory`; frees itself when it is dropped."""
         self.address: int = memory.ptr
-        self.reads: list[cupy.cuda.Event] = []
+        self.uses: list[cupy.cuda.Event] = []
 
     def free(self) -> None:
-        """Wait for the last readers, then let go."""
-        for event in self.reads:
+        """Wait for them, then let go."""
+        for event in self.uses:
             event.synchronize()
-        self.reads.clear()
+        self.uses.clear()
         self.memory = None
 
 
@@ -141,20 +151,20 @@ class Lease:
         self._block: Block | None = block
         self._give_back = give_back
 
-    def read_on(self, stream: cupy.cuda.Stream) -> None:
+    def used_on(self, stream: cupy.cuda.Stream) -> None:
         """Promise that work already put on `stream` is the last of that stream to touch the block in this loan.
 
         The next borrower comes after it, without anybody waiting. To be called after the work was enqueued.
         """
-        self.read_until(recorded(stream))
+        self.used_until(recorded(stream))
 
-    def read_until(self, event: cupy.cuda.Event) -> None:
-        """Like `read_on`, with an event that was recorded for several leases at once."""
+    def used_until(self, event: cupy.cuda.Event) -> None:
+        """Like `used_on`, with an event that was recorded for several leases at once."""
         if self._block is not None:
-            self._block.reads.append(event)
+            self._block.uses.append(event)
 
     def release(self) -> None:
-        """Give the block back; nobody may use it any more but work announced by `read_on`. Safe to call twice."""
+        """Give the block back; nobody may use it any more but work announced by `used_on`. Safe to call twice."""
         block, self._block = self._block, None
         if block is not None:
             self._give_back(block)

@@ -36,6 +36,10 @@ class Surface:
     ready: cupy.cuda.Event = field(repr=False)
     """Reached when the picture is complete."""
 
+    def __post_init__(self) -> None:
+        """Note the writing: should nobody read it, who has its memory next must still come after that."""
+        self.lease.used_until(self.ready)
+
     @property
     def sample_bytes(self) -> int:
         return 1 if self.format == "nv12" else 2
@@ -64,12 +68,12 @@ class Surface:
             stream.wait_event(self.ready)
 
     def read_on(self, stream: cupy.cuda.Stream) -> None:
-        """Promise that `stream` has all its reading of this picture enqueued; see `Lease.read_on`."""
-        self.lease.read_on(stream)
+        """Promise that `stream` has all its reading of this picture enqueued; see `Lease.used_on`."""
+        self.lease.used_on(stream)
 
     def read_until(self, event: cupy.cuda.Event) -> None:
         """Like `read_on`, with an event that was recorded for several pictures at once."""
-        self.lease.read_until(event)
+        self.lease.used_until(event)
 
 
 def surface_bytes(width: int, height: int, surface_format: SurfaceFormat) -> int:

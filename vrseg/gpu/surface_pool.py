@@ -1,8 +1,9 @@
-"""Memory for decoded pictures: a pool for the present size, a new one when the size changes."""
+"""Memory for pictures. All pictures of one size on a GPU share it, whoever made them."""
 
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vrseg.gpu.memory import Pool
@@ -15,17 +16,20 @@ if TYPE_CHECKING:
     from vrseg.gpu.memory import Lease
     from vrseg.gpu.surface import SurfaceFormat
 
-# Queues bound how many pictures are about; this bound only tells a leak from a busy stream. A quarter of the memory.
-_LARGEST_SHARE = 4
+# Queues bound how many pictures are about; this bound only tells a leak from busy streams. Half of the memory.
+_LARGEST_SHARE = 2
 _FEWEST = 32
 
 
 class SurfacePool:
-    """Lends memory for pictures of one stream. Several threads may share it."""
+    """Lends memory for pictures of one stream. Several threads may share it.
 
-    def __init__(self, gpu: Gpu, stream: str) -> None:
+    What one stream has given back another may be lent: sixteen streams whose frames are inferred in turn do not need
+    the most that each of them ever has about, all at once.
+    """
+
+    def __init__(self, gpu: Gpu) -> None:
         self._gpu = gpu
-        self._stream = stream
         self._lock = threading.Lock()
         self._pool: Pool | None = None
 
@@ -39,16 +43,54 @@ class SurfacePool:
         size = surface_bytes(width, height, surface_format)
         with self._lock:
             if self._pool is None or self._pool.block_bytes != size:
-                if self._pool is not None:
-                    self._pool.close()
-                limit = max(_FEWEST, self._gpu.memory_bytes // _LARGEST_SHARE // size)
-                self._pool = Pool(self._gpu, "device", size, limit=limit, name=f"{self._stream}.surfaces")
+                self._leave()
+                self._pool = self._gpu.pictures.join(self._gpu, size)
             pool = self._pool
         return pool.lend(stream)
 
     def close(self) -> None:
-        """Free what is not in use, and the rest as it comes back. Safe to call twice."""
+        """Free what nobody else needs, and what is in use as it comes back. Safe to call twice."""
         with self._lock:
-            if self._pool is not None:
-                self._pool.close()
-            self._pool = None
+            self._leave()
+
+    def _leave(self) -> None:
+        if self._pool is not None:
+            self._gpu.pictures.leave(self._pool)
+        self._pool = None
+
+
+class PictureMemory:
+    """The pools of a GPU, one for each size of picture that somebody uses."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._shared: dict[int, _Shared] = {}
+
+    def join(self, gpu: Gpu, block_bytes: int) -> Pool:
+        """Return the pool of a size, to be left again."""
+        with self._lock:
+            shared = self._shared.get(block_bytes)
+            if shared is None:
+                limit = max(_FEWEST, gpu.memory_bytes // _LARGEST_SHARE // block_bytes)
+                name = f"pictures of {block_bytes} bytes"
+                shared = self._shared[block_bytes] = _Shared(Pool(gpu, "device", block_bytes, limit=limit, name=name))
+            shared.users += 1
+            return shared.pool
+
+    def leave(self, pool: Pool) -> None:
+        """Give up a pool. With each user goes its part of the blocks, with the last one all."""
+        with self._lock:
+            shared = self._shared[pool.block_bytes]
+            shared.users = users = shared.users - 1
+            if not users:
+                del self._shared[pool.block_bytes]
+        if users:
+            pool.shrink(pool.made // (users + 1))
+        else:
+            pool.close()
+
+
+@dataclass(slots=True)
+class _Shared:
+    pool: Pool
+    users: int = 0

@@ -69,8 +69,9 @@ class Canvas:
         return self.style, look
 
     def leases(self) -> Iterable[Lease]:
-        """All memory that drawing reads."""
+        """All memory that drawing reads or writes."""
         yield self.source.lease
+        yield self.target
         if isinstance(self.found, DeviceSegmentation):
             yield self.found.scores.lease
         else:

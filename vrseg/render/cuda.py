@@ -74,13 +74,15 @@ class Paint:
             for index, (frame, result) in enumerate(zip(frames, found, strict=True))
             if result is not None and frame.stream in styles and styles[frame.stream].view != "none"
         }
-        for labelled in _parts([one for one in drawn.values() if one.labelled]):
-            self._labels.enqueue(labelled, stream)
-        for others in _parts([one for one in drawn.values() if not one.labelled]):
-            self._views.enqueue(others, stream)
-        ready = recorded(stream)
-        for lease in {id(lease): lease for one in drawn.values() for lease in one.leases()}.values():
-            lease.read_until(ready)
+        try:
+            for labelled in _parts([one for one in drawn.values() if one.labelled]):
+                self._labels.enqueue(labelled, stream)
+            for others in _parts([one for one in drawn.values() if not one.labelled]):
+                self._views.enqueue(others, stream)
+        finally:  # also when memory runs out half way: who has this memory next comes after what was enqueued
+            ready = recorded(stream)
+            for lease in {id(lease): lease for one in drawn.values() for lease in one.leases()}.values():
+                lease.used_until(ready)
         return tuple(drawn[index].finished(ready) if index in drawn else None for index in range(len(frames)))
 
     def close(self) -> None:
@@ -94,7 +96,7 @@ class Paint:
         source: Surface = frame.picture
         source.wait_on(stream)
         if frame.stream not in self._pools:
-            self._pools[frame.stream] = SurfacePool(self._gpu, f"{frame.stream}.painted")
+            self._pools[frame.stream] = SurfacePool(self._gpu)
         target = self._pools[frame.stream].lend(source.width, source.height, "nv12", stream)
         return Canvas(source=source, rotation_deg=frame.rotation_deg, found=found, style=style, target=target)
 

@@ -39,7 +39,7 @@ class DeviceStandInCard:
         self._gpu = gpu
         self._card = StandInCard(kind)
         self._layout = SurfaceLayout()
-        self._surfaces = SurfacePool(gpu, "stand-in")
+        self._surfaces = SurfacePool(gpu)
         self._stream: cupy.cuda.Stream | None = None
         self._source: Surface | None = None
         self._last: av.VideoFrame | None = None

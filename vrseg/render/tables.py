@@ -46,7 +46,7 @@ class Tables:
         """Free the tables of all other owners; what is on `stream` may still read them."""
         for key in [key for key in self._held if key[0] not in owners]:
             pool, lease = self._held.pop(key)
-            lease.read_on(stream)
+            lease.used_on(stream)
             lease.release()
             pool.close()
 

@@ -71,7 +71,7 @@ class ViewPainter:
         piles = [(columns, -(-rows // _PILE)) for columns, rows in map(quads, canvases)]
         grid = grid_over(piles, len(canvases))
         self._kernels["paint"].launch("paint", stream, grid, BLOCK, (batch,))
-        scratch.read_on(stream)
+        scratch.used_on(stream)
         scratch.release()
 
     def forget(self) -> None:
