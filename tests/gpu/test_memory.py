@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
+import threading
+from functools import partial, partialmethod
 from typing import TYPE_CHECKING, Any
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from plugins.gpu_on_cpu import Event
 
+import vrseg.gpu.counts
+from vrseg.errors import DeviceError
+from vrseg.gpu import memory
+from vrseg.gpu.counts import CountsSnapshot
+from vrseg.gpu.device import Gpu
 from vrseg.gpu.memory import Pool, elapsed_s
 
 if TYPE_CHECKING:
-    import pytest
+    from random import Random
 
-    from vrseg.gpu.device import Gpu
+    from vrseg.gpu.memory import Lease
 
 
 def test_a_new_borrower_comes_after_readers_that_are_at_work_and_does_not_wait_for_others(late_gpu: Gpu) -> None:
@@ -81,3 +93,138 @@ def test_who_gives_a_block_back_unused_leaves_its_readers_to_the_next(late_gpu: 
     writer.synchronize()
     assert read, "it comes after the reader"
     lease.release()
+
+
+def test_a_closed_pool_lends_nothing_and_frees_what_comes_back(gpu_on_cpu: Gpu) -> None:
+    pool = Pool(gpu_on_cpu, "device", 64, limit=64, name="test")
+    leases = [pool.lend() for _ in range(16)]
+    pool.close()
+    assert gpu_on_cpu.counts.snapshot().device_bytes == 16 * 64
+    with pytest.raises(DeviceError, match="was closed"):
+        pool.lend()
+    for lease in leases:
+        lease.release()
+    assert gpu_on_cpu.counts.snapshot().device_bytes == 0
+
+
+def test_who_waits_for_a_block_is_told_when_the_pool_is_closed(gpu_on_cpu: Gpu) -> None:
+    pool = Pool(gpu_on_cpu, "device", 64, limit=1, name="test")
+    held = pool.lend()
+    threading.Timer(0.05, pool.close).start()
+    with pytest.raises(DeviceError, match="was closed"):
+        pool.lend()
+    held.release()
+
+
+@given(order=st.randoms(use_true_random=False), limit=st.integers(1, 20))
+@settings(max_examples=50, deadline=None)
+def test_no_two_have_one_block_and_none_is_lost(order: Random, limit: int) -> None:
+    """Over blocks that nobody allocates: what is counted and lent is the same with them."""
+    with pytest.MonkeyPatch.context() as patch:
+        names = itertools.count(1)
+        patch.setattr(memory, "allocate", lambda *_: Named(next(names)))
+        gpu = Gpu(index=0, name="none", compute_capability=(9, 0), memory_bytes=1 << 30)
+        pool = Pool(gpu, "device", 64, limit=limit, name="test")
+        held: list[Lease] = []
+        users = 4
+        for _ in range(60):
+            if len(held) < limit and order.random() < 0.55:
+                held.append(pool.lend())
+            elif held:
+                held.pop(order.randrange(len(held))).release()
+            if users > 1 and order.random() < 0.05:
+                pool.shrink(users)
+                users -= 1
+            assert len({lease.address for lease in held}) == len(held)
+            snapshot = gpu.counts.snapshot()
+            assert len(held) * 64 <= snapshot.device_bytes <= limit * 64
+        pool.close()
+        assert gpu.counts.snapshot().device_bytes == len(held) * 64
+        held.clear()
+        assert gpu.counts.snapshot().device_bytes == 0
+
+
+@pytest.mark.parametrize("where", ["counting", "reading the counts", "lending"])
+def test_a_lease_may_be_dropped_in_the_middle_of_anything(
+    gpu_on_cpu: Gpu, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """A collection runs where it likes, also where its thread holds a lock, be its pool closed by then or not."""
+
+    class Collecting(dict[str, int]):
+        def __setitem__(self, name: str, amount: int) -> None:
+            gc.collect()
+            super().__setitem__(name, amount)
+
+    class Cycle:
+        def __init__(self, lease: Lease) -> None:
+            self.itself, self.lease = self, lease
+
+    counts = gpu_on_cpu.counts
+    pool, closed = (Pool(gpu_on_cpu, "device", 64, limit=64, name="test") for _ in range(2))
+
+    def collecting(*arguments: Any, real: Any, **named: Any) -> Any:
+        gc.collect()
+        return real(*arguments, **named)
+
+    def work() -> None:
+        if where == "counting":
+            counts._totals = Collecting(counts._totals)
+            counts.add(launches=1)
+        elif where == "reading the counts":
+            monkeypatch.setattr(vrseg.gpu.counts, "CountsSnapshot", partial(collecting, real=CountsSnapshot))
+            counts.snapshot()
+        else:
+            monkeypatch.setattr(Pool, "_collect", partialmethod(collecting, real=Pool._collect))
+            pool.lend()
+
+    gc.disable()
+    try:
+        Cycle(pool.lend())
+        Cycle(closed.lend())
+        closed.close()
+        assert counts.snapshot().device_bytes == 2 * 64
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive(), "it waits for a lock that it holds itself"
+    finally:
+        gc.enable()
+    pool.close()
+    assert counts.snapshot().device_bytes == 0
+
+
+@pytest.mark.parametrize("context", [0, 0xBAD])
+def test_a_thread_of_another_context_frees_in_that_of_the_memory_and_has_its_own_again(
+    gpu_on_cpu: Gpu, monkeypatch: pytest.MonkeyPatch, context: int
+) -> None:
+    import cupy
+
+    driver, current = cupy.cuda.driver, [0xC0]
+
+    def set_current(wanted: int) -> None:
+        if wanted == 0xBAD:
+            raise driver.CUDADriverError("CUDA_ERROR_CONTEXT_IS_DESTROYED")
+        current.append(wanted)
+
+    monkeypatch.setattr(driver, "ctxGetCurrent", lambda: current[-1])
+    monkeypatch.setattr(driver, "ctxSetCurrent", set_current)
+    waited: list[int] = []
+    monkeypatch.setattr(Event, "synchronize", lambda _: waited.append(current[-1]))
+    pool = Pool(gpu_on_cpu, "device", 64, limit=1, name="test")
+    lease = pool.lend(gpu_on_cpu.new_stream())
+    lease.used_on(gpu_on_cpu.new_stream())
+    pool.close()
+    current[:] = [context]
+    lease.release()
+    assert waited == [0xC0]
+    assert current == ([0, 0xC0, 0] if context == 0 else [context, 0xC0])
+
+
+class Named:
+    """A `Block` that is a number."""
+
+    def __init__(self, address: int) -> None:
+        self.address = address
+        self.uses: list[Any] = []
+
+    def free(self) -> None: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 from vrseg.gpu.memory import recorded
@@ -35,10 +36,10 @@ def test_what_one_stream_gave_back_another_is_lent(late_gpu: Gpu) -> None:
     pools = [SurfacePool(late_gpu) for _ in range(16)]
     for pool in pools:
         give_back(lend(pool, late_gpu, 8))
-    assert made(late_gpu) == (8, 8 * SIZE)
+    assert made(late_gpu) == (9, 9 * SIZE), "of eight one more than is needed"
     held = [lend(pool, late_gpu, 2) for pool in pools]
-    assert made(late_gpu) == (32, 32 * SIZE)
     assert len({lease.address for leases in held for lease in leases}) == 32
+    assert 32 <= made(late_gpu)[0] <= 32 * 9 / 8
 
 
 def test_other_sizes_are_other_memory(late_gpu: Gpu) -> None:
@@ -55,24 +56,51 @@ def test_with_each_user_goes_its_part_and_with_the_last_all(late_gpu: Gpu) -> No
     held = [lend(pool, late_gpu, 3) for pool in pools]
     for leases in held[1:]:
         give_back(leases)
-    for pool, blocks in zip(pools[1:], (9, 6, 3), strict=True):
+    most, _ = made(late_gpu)
+    assert most == 13
+    for pool, blocks in zip(pools[1:], (10, 7, 4), strict=True):
         pool.close()
         pool.close()
-        assert made(late_gpu) == (12, blocks * SIZE)
+        assert made(late_gpu) == (most, blocks * SIZE)
     pools[0].close()
-    assert made(late_gpu) == (12, 3 * SIZE), "still lent"
+    assert made(late_gpu) == (most, 3 * SIZE), "still lent"
     give_back(held[0])
-    assert made(late_gpu) == (12, 0)
+    assert made(late_gpu) == (most, 0)
     give_back(lend(pools[1], late_gpu))
-    assert made(late_gpu) == (13, SIZE), "who was closed may begin anew"
+    assert made(late_gpu) == (most + 1, SIZE), "who was closed may begin anew"
 
 
-def test_the_block_that_lay_there_longest_is_lent(late_gpu: Gpu) -> None:
+def test_who_leaves_while_pictures_are_under_way_takes_his_part_all_the_same(late_gpu: Gpu) -> None:
+    """As a stream that ends: its decoder is closed before its last frames have come through."""
+    pools = [SurfacePool(late_gpu) for _ in range(16)]
+    held = [lend(pool, late_gpu, 8) for pool in pools]
+    for pool in pools[1:]:
+        pool.close()
+    for leases in held[1:]:
+        give_back(leases)
+    give_back(lend(pools[0], late_gpu))
+    _, held_bytes = made(late_gpu)
+    assert 8 <= held_bytes // SIZE <= 10
+    pools[0].close()
+    give_back(held[0])
+    assert made(late_gpu)[1] == 0
+
+
+def test_two_sizes_at_once_of_one_stream_lose_nothing(late_gpu: Gpu) -> None:
+    """Lanes of a file whose size changes in the middle."""
     pool = SurfacePool(late_gpu)
-    leases = lend(pool, late_gpu, 3)
-    addresses = [lease.address for lease in leases]
-    give_back(leases)
-    assert [lease.address for lease in lend(pool, late_gpu, 3)] == addresses
+
+    def work(height: int) -> None:
+        for _ in range(200):
+            give_back(lend(pool, late_gpu, 2, height=height))
+
+    threads = [threading.Thread(target=work, args=(height,)) for height in (48, 96)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    pool.close()
+    assert made(late_gpu)[1] == 0
 
 
 def test_a_picture_that_nobody_read_is_complete_before_its_memory_is_written_again(late_gpu: Gpu) -> None:

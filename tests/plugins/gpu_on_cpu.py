@@ -28,14 +28,34 @@ if TYPE_CHECKING:
 
 _ALIGNMENT = 256  # as the driver gives it
 _RUBBISH = 0xAB  # memory is not clean when it comes
+_MEMORY_BYTES = 1 << 30
+CONTEXT = 0xC0
+"""The address of what there is only one of."""
+
+
+class CUDARuntimeError(RuntimeError):
+    """`cupy.cuda.runtime.CUDARuntimeError`."""
 
 
 class Memory:
     """`cupy.cuda.Memory` and `cupy.cuda.PinnedMemory`."""
 
     def __init__(self, size: int) -> None:
+        if size > _MEMORY_BYTES:
+            raise CUDARuntimeError("cudaErrorMemoryAllocation: out of memory")
         self._held = np.full(size + _ALIGNMENT, _RUBBISH, np.uint8)
         self.ptr: int = -(-self._held.ctypes.data // _ALIGNMENT) * _ALIGNMENT
+
+
+def driver_on_cpu() -> SimpleNamespace:
+    """`cupy.cuda.driver`: one context, on all threads."""
+
+    def set_current(context: int) -> None:
+        raise AssertionError(f"who had {CONTEXT:#x} wants {context:#x}")
+
+    class CUDADriverError(RuntimeError): ...
+
+    return SimpleNamespace(ctxGetCurrent=lambda: CONTEXT, ctxSetCurrent=set_current, CUDADriverError=CUDADriverError)
 
 
 class Stream:
@@ -118,6 +138,7 @@ def gpu_on_cpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
         memcpyHostToDevice=1,
         memcpyDeviceToHost=2,
         streamSynchronize=lambda _: None,
+        CUDARuntimeError=CUDARuntimeError,
     )
     cuda = SimpleNamespace(
         Device=_device,
@@ -127,10 +148,11 @@ def gpu_on_cpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
         Stream=Stream,
         get_elapsed_time=_elapsed_ms,
         runtime=runtime,
+        driver=driver_on_cpu(),
     )
     monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
     monkeypatch.setattr(vrseg.gpu.kernels, "_compiled", lambda _, package, name: Module(source_of(package, name)))
-    return Gpu(index=0, name="a CPU", compute_capability=(9, 0), memory_bytes=1 << 30)
+    return Gpu(index=0, name="a CPU", compute_capability=(9, 0), memory_bytes=_MEMORY_BYTES)
 
 
 @pytest.fixture(params=["pretended", pytest.param("real", marks=pytest.mark.gpu)])

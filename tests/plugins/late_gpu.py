@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from plugins.encoded import frames_at
+from plugins.gpu_on_cpu import driver_on_cpu
 
 from vrseg.gpu.device import Gpu
 from vrseg.gpu.memory import Pool, recorded
@@ -136,7 +137,7 @@ def late_gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
         Memory=Memory,
         PinnedMemory=Memory,
         Stream=Stream,
-        driver=SimpleNamespace(ctxGetCurrent=lambda: 0xC0),
+        driver=driver_on_cpu(),
         runtime=runtime,
     )
     monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))

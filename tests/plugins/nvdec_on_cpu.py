@@ -180,8 +180,6 @@ def cuda_state(request: pytest.FixtureRequest) -> CudaState:
     runtime.memcpyAsync = copy_anywhere
     runtime.streamQuery = lambda _stream: state.status
     runtime.CUDARuntimeError = CUDARuntimeError
-    cuda.driver = SimpleNamespace(CUDADriverError=CUDARuntimeError)
-    cuda.memory = SimpleNamespace(OutOfMemoryError=type("OutOfMemoryError", (MemoryError,), {}))
     return state
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import onnxruntime as ort
 import pytest
-from plugins.gpu_on_cpu import Memory
+from plugins.gpu_on_cpu import Memory, driver_on_cpu
 
 import vrseg.infer.cuda_program
 import vrseg.infer.onnx_loader
@@ -205,10 +205,6 @@ def onnx_on_cpu(monkeypatch: pytest.MonkeyPatch) -> Sessions:
         CUDARuntimeError=CudaError,
     )
 
-    class NoMemoryError(Exception): ...
-
-    class DriverError(Exception): ...
-
     cuda = SimpleNamespace(
         Device=lambda index: SimpleNamespace(use=lambda: None, index=index),
         Event=Event,
@@ -216,8 +212,7 @@ def onnx_on_cpu(monkeypatch: pytest.MonkeyPatch) -> Sessions:
         Stream=Stream,
         get_elapsed_time=lambda _begun, _done: 1.0,
         runtime=runtime,
-        driver=SimpleNamespace(CUDADriverError=DriverError),
-        memory=SimpleNamespace(OutOfMemoryError=NoMemoryError),
+        driver=driver_on_cpu(),
     )
     monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
     sessions = Sessions()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vrseg.decode.bitstream import DamagedUnitError
 from vrseg.decode.capabilities import NVDEC_CODECS
 from vrseg.errors import DeviceError, MediaError
-from vrseg.gpu.device import failing_as_device
+from vrseg.gpu.guard import failing_as_device, first_line, is_want_of_memory, no_memory
 from vrseg.gpu.memory import recorded, wait_for
 from vrseg.gpu.surface import Surface, surface_bytes
 from vrseg.gpu.transfer import copy_on_device
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vrseg.decode.appearance import Appearance
     from vrseg.decode.bitstream import Codec
     from vrseg.decode.turns import Turns
+    from vrseg.errors import DeviceMemoryError
     from vrseg.gpu.device import Gpu
     from vrseg.gpu.memory import Lease
     from vrseg.gpu.surface import SurfaceFormat
@@ -72,6 +73,7 @@ class NvdecSession:
 
         Raises:
             DeviceError: there is no NVDEC.
+            DeviceMemoryError: it has no room for its own pictures.
         """
         nvc = _library()
         self.appearance = appearance
@@ -100,8 +102,10 @@ class NvdecSession:
                 latency=latency.LOW if at_once else latency.NATIVE,
             )
         except (nvc.PyNvVCException, nvc.PyNvVCExceptionUnsupported) as error:
+            if is_want_of_memory(error):
+                raise self._no_memory(error) from error
             raise DeviceError(
-                f"cuda:{gpu.index}: NVDEC does not open: {_first_line(error)}; see `vrseg doctor`"
+                f"cuda:{gpu.index}: NVDEC does not open: {first_line(error)}; see `vrseg doctor`"
             ) from error
 
     def decode(
@@ -117,6 +121,7 @@ class NvdecSession:
 
         Raises:
             DeviceError: the GPU cannot go on.
+            DeviceMemoryError: it has no room for more pictures.
             MediaError: not 4:2:0.
         """
         packets = [self._packet(unit, ticket) for ticket, unit in enumerate(units, first_ticket)]
@@ -144,6 +149,7 @@ class NvdecSession:
         Raises:
             DamagedUnitError: it cannot.
             DeviceError: the GPU cannot go on.
+            DeviceMemoryError: it has no room for more pictures.
         """
         self._resumes = True
         copies: list[list[Lease]] = []
@@ -196,10 +202,12 @@ class NvdecSession:
         try:
             return self._decoder.Decode(packet)
         except nvc.PyNvVCExceptionUnsupported as error:
-            raise DamagedUnitError(_first_line(error), spent=True) from error
+            raise DamagedUnitError(first_line(error), spent=True) from error
         except nvc.PyNvVCException as error:
             self._check_device(error)
-            raise DamagedUnitError(_first_line(error), spent=False) from error
+            if is_want_of_memory(error):  # for pictures of its own, which it takes with the first unit
+                raise self._no_memory(error) from error
+            raise DamagedUnitError(first_line(error), spent=False) from error
 
     def _copied(self, picture: Any, lent: list[Lease]) -> Lease:
         # All of a session are alike: NVDEC scales to the first size. To ask each anew costs more than to copy it.
@@ -233,6 +241,9 @@ class NvdecSession:
         height = rows * 2 // 3  # half as many rows of chroma as of luma lie below it
         return _Shape(width, height, surface_format, surface_bytes(width, height, surface_format))
 
+    def _no_memory(self, error: Exception) -> DeviceMemoryError:
+        return no_memory(f"cuda:{self._gpu.index}: NVDEC", error)
+
     def _check_device(self, error: Exception) -> None:
         """Tell a damaged unit from a device on which nothing works any more."""
         import cupy  # noqa: PLC0415 -- as above
@@ -242,7 +253,7 @@ class NvdecSession:
             status = cupy.cuda.runtime.streamQuery(self._stream.ptr)
         if status not in _HEALTHY:
             raise DeviceError(
-                f"cuda:{self._gpu.index}: decoding broke the CUDA context: {_first_line(error)}; start again"
+                f"cuda:{self._gpu.index}: decoding broke the CUDA context: {first_line(error)}; start again"
             ) from error
 
 
@@ -250,15 +261,10 @@ def _library() -> Any:
     try:
         import PyNvVideoCodec  # noqa: PLC0415 -- GPU libraries load only when a GPU is chosen
     except (ImportError, RuntimeError) as error:
-        raise DeviceError(f"PyNvVideoCodec does not load: {_first_line(error)}; see `vrseg doctor`") from error
+        raise DeviceError(f"PyNvVideoCodec does not load: {first_line(error)}; see `vrseg doctor`") from error
     return PyNvVideoCodec
 
 
 def _address_of(unit: bytearray) -> int:
     """Return where the bytes lie. They must be held, and be left as they are, as long as somebody reads there."""
     return ctypes.addressof(ctypes.c_char.from_buffer(unit))
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

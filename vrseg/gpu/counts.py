@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, fields
+from queue import Empty, SimpleQueue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,7 @@ class Counts:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._totals = dict.fromkeys((one.name for one in fields(CountsSnapshot)), 0)
+        self._later: SimpleQueue[dict[str, int]] = SimpleQueue()
         self._fallbacks: Counter[str] = Counter()
 
     def add(self, **amounts: int) -> None:
@@ -44,6 +47,10 @@ class Counts:
         with self._lock:
             for name, amount in amounts.items():
                 self._totals[name] += amount
+
+    def add_from_finaliser(self, **amounts: int) -> None:
+        """As `add`, without its lock: a finaliser runs at any moment, also while its thread holds the lock."""
+        self._later.put(amounts)
 
     def encoder_fell_back(self, reason: str) -> None:
         """An output is encoded in software, for want of the GPU's encoder."""
@@ -58,4 +65,8 @@ class Counts:
     def snapshot(self) -> CountsSnapshot:
         """Read all counters at one moment."""
         with self._lock:
+            with suppress(Empty):
+                while True:
+                    for name, amount in self._later.get_nowait().items():
+                        self._totals[name] += amount
             return CountsSnapshot(**self._totals)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vrseg.errors import DeviceError
 from vrseg.gpu.clock import Clock
 from vrseg.gpu.counts import Counts
+from vrseg.gpu.guard import failing_as_device, first_line
 from vrseg.gpu.surface_pool import PictureMemory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import cupy
 
 OLDEST_COMPUTE_CAPABILITY = (7, 5)
@@ -55,7 +53,7 @@ def open_gpu(index: int = 0) -> Gpu:
     try:
         import cupy  # noqa: PLC0415 -- as above
     except ImportError as error:
-        raise DeviceError(f"device cuda: {_first_line(error)}; install the extra: pip install 'vrseg[cuda]'") from error
+        raise DeviceError(f"device cuda: {first_line(error)}; install the extra: pip install 'vrseg[cuda]'") from error
     with failing_as_device(f"cuda:{index}"):
         count = cupy.cuda.runtime.getDeviceCount()
         if index >= count:
@@ -72,24 +70,3 @@ def open_gpu(index: int = 0) -> Gpu:
     if gpu.compute_capability < OLDEST_COMPUTE_CAPABILITY:
         raise DeviceError(f"device cuda:{index}: {gpu.name} is too old, CUDA 13 wants compute capability 7.5 or more")
     return gpu
-
-
-@contextmanager
-def failing_as_device(what: str) -> Iterator[None]:
-    """Turn errors of the CUDA libraries into DeviceError, except want of memory, which stays CuPy's OutOfMemoryError.
-
-    Almost all other CUDA errors are sticky: every later call of the process fails too, so it must end.
-    """
-    import cupy  # noqa: PLC0415 -- as above
-
-    try:
-        yield
-    except cupy.cuda.memory.OutOfMemoryError:
-        raise
-    except (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError) as error:
-        raise DeviceError(f"{what}: {_first_line(error)}; run `vrseg doctor` for what is missing") from error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vrseg.gpu.device import failing_as_device
+from vrseg.gpu.guard import failing_as_device
 
 if TYPE_CHECKING:
     import cupy

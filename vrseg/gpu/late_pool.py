@@ -9,8 +9,9 @@ from vrseg.gpu.memory import Pool
 if TYPE_CHECKING:
     import cupy
 
+    from vrseg.gpu.block import Kind
     from vrseg.gpu.device import Gpu
-    from vrseg.gpu.memory import Kind, Lease
+    from vrseg.gpu.memory import Lease
 
 
 class LatePool:

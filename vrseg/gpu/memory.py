@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections import deque
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+import time
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vrseg.errors import DeviceError
+from vrseg.errors import DeviceError, DeviceMemoryError
+from vrseg.gpu.block import Block, Kind, allocate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,30 +22,39 @@ if TYPE_CHECKING:
 
     from vrseg.gpu.device import Gpu
 
-Kind: TypeAlias = Literal["device", "pinned"]
-
 PATIENCE_S = 30.0
 """A pool that gives nothing back for so long is stuck, not busy."""
+# Where the device is full, a block that comes back soon will do. The one who waits may hold up what it waits for.
+_PATIENCE_WHEN_FULL_S = 1.0
+# So often who waits looks whether the pool was closed meanwhile.
+_LOOK_S = 0.1
+# One block more is made for so many that there are.
+_SPARE_OF = 8
 
 
 class Pool:
     """Blocks of one size. Made on demand up to `limit`; who asks for more waits until one comes back.
 
-    After the first few batches it never allocates. Safe to use from several threads.
+    Of many blocks an eighth more is made than was asked for: how many are lent at once varies a little, and the most
+    comes seldom. So after the first few batches it allocates no more. Safe to use from several threads.
     """
 
     def __init__(self, gpu: Gpu, kind: Kind, block_bytes: int, *, limit: int, name: str, timed: bool = False) -> None:
         """Store what is given. With `timed`, each lease tells when the GPU came to it: see `Lease.begun`."""
         self.name = name
         self.block_bytes = block_bytes
-        self.made = 0
-        """Blocks that exist: the high-water mark of blocks lent at once."""
         self._gpu = gpu
         self._kind: Kind = kind
         self._limit = limit
         self._timed = timed
-        self._free: deque[Block] = deque()
-        self._returned = threading.Condition()  # over an RLock: a collection within may give back a lease
+        self._lock = threading.Lock()
+        self.made = 0
+        """Blocks that exist, or are being made."""
+        self._surplus = 0  # of these, those that are to be freed as they come back
+        self._free: list[Block] = []
+        # Leases give back in finalisers too, which run in any thread at any moment, also where it holds a lock. To put
+        # something here takes none.
+        self._returned: SimpleQueue[Block] = SimpleQueue()
         self._closed = False
 
     def lend(self, stream: cupy.cuda.Stream | None = None) -> Lease:
@@ -53,7 +64,7 @@ class Pool:
 
         Raises:
             DeviceError: no block came back for `PATIENCE_S`, or the pool was closed.
-            cupy.cuda.memory.OutOfMemoryError: no memory for another block.
+            DeviceMemoryError: no memory for another block, and none came back soon.
         """
         block = self._take()
         # As a rule they are done: to ask is cheap, to wait is one more order for the GPU. The others stay noted: who
@@ -68,74 +79,108 @@ class Pool:
         begun = self._gpu.clock.mark(stream) if self._timed and stream is not None else None
         return Lease(block, self._give_back, begun)
 
+    def shrink(self, one_of: int) -> None:
+        """Free one of so many parts of the blocks, those that are lent as they come back: who needed them is gone."""
+        with self._lock:
+            self._collect()
+            part = (self.made - self._surplus) // one_of
+            spare = [self._free.pop() for _ in range(min(part, len(self._free)))]
+            self.made -= len(spare)
+            self._surplus += part - len(spare)
+        for block in spare:  # the others need not wait for it
+            self._free_block(block)
+
     def close(self) -> None:
         """Free what is not lent out, and the rest as it comes back. Safe to call twice."""
-        with self._returned:
+        with self._lock:
             self._closed = True
-            for block in self._free:
-                self._free_block(block)
-            self._free.clear()
-            self._returned.notify_all()
-
-    def shrink(self, blocks: int) -> None:
-        """Free so many blocks, or as many as lie about: who needed them is gone."""
-        with self._returned:
-            spare = [self._free.popleft() for _ in range(min(blocks, len(self._free)))]
-            self.made -= len(spare)
-        for block in spare:  # the others need not wait for it
-            block.free()
-            self._count(-1)
+            free, self._free = self._free, []
+        for block in free:
+            self._free_block(block)
+        self._free_returned()
 
     def _take(self) -> Block:
-        with self._returned:
-            if not self._free and self.made < self._limit:
-                block = Block(_allocate(self._kind, self.block_bytes))
-                self.made += 1
-                self._count(+1)
-                return block
-            found = self._returned.wait_for(lambda: self._free or self._closed, PATIENCE_S)
-            if self._closed or not found:
-                reason = "was closed" if self._closed else f"got nothing back for {PATIENCE_S:g} s"
-                raise DeviceError(f"memory pool {self.name} ({self._limit} blocks) {reason}")
-            return self._free.popleft()  # has lain there longest: as a rule nobody is still at work on it
+        with self._lock:
+            if self._closed:
+                raise DeviceError(f"memory pool {self.name} was closed")
+            self._collect()
+            if self._free:
+                return self._free.pop()
+            wanted = min(1 + (self.made + 1) // _SPARE_OF, self._limit - self.made)
+            self.made += wanted
+            self._surplus = max(0, self._surplus - wanted)
+        if not wanted:
+            return self._awaited(PATIENCE_S)
+        try:
+            return self._grown(wanted)
+        except DeviceMemoryError:
+            if not self.made:
+                raise
+            with suppress(DeviceError):
+                return self._awaited(_PATIENCE_WHEN_FULL_S)
+            raise
+
+    def _collect(self) -> None:
+        """Take what was given back, and let go of what is surplus. The caller, who holds the lock, may need one."""
+        with suppress(Empty):
+            while True:
+                self._free.append(self._returned.get_nowait())
+        while self._surplus and len(self._free) > 1:
+            self._free_block(self._free.pop(0))
+            self._surplus -= 1
+            self.made -= 1
+
+    def _grown(self, wanted: int) -> Block:
+        """Make blocks that were counted as made already; return one."""
+        blocks: list[Block] = []
+        try:
+            for _ in range(wanted):
+                blocks.append(allocate(self._gpu, self._kind, self.block_bytes, self.name))
+                self._count(self._gpu.counts.add, 1)
+        except DeviceMemoryError:
+            if not blocks:
+                raise
+            # Nobody needs the others yet.
+        finally:
+            with self._lock:
+                self.made -= wanted - len(blocks)
+        for block in blocks[1:]:
+            self._give_back(block)
+        return blocks[0]
+
+    def _awaited(self, patience_s: float) -> Block:
+        until_s = time.monotonic() + patience_s
+        while not self._closed:
+            left_s = until_s - time.monotonic()
+            if left_s <= 0:
+                raise DeviceError(
+                    f"memory pool {self.name} ({self._limit} blocks) got nothing back for {patience_s:g} s"
+                )
+            with suppress(Empty):
+                return self._returned.get(timeout=min(left_s, _LOOK_S))
+        raise DeviceError(f"memory pool {self.name} was closed")
 
     def _give_back(self, block: Block) -> None:
-        with self._returned:
-            if self._closed:
-                self._free_block(block)
-                return
-            self._free.append(block)
-            self._returned.notify()
+        self._returned.put(block)
+        if self._closed:
+            self._free_returned()
+
+    def _free_returned(self) -> None:
+        with suppress(Empty):
+            while True:
+                self._free_block(self._returned.get_nowait())
 
     def _free_block(self, block: Block) -> None:
         block.free()
-        self.made -= 1
-        self._count(-1)
+        self._count(self._gpu.counts.add_from_finaliser, -1)
 
-    def _count(self, blocks: int) -> None:
+    def _count(self, add: Callable[..., None], blocks: int) -> None:
         size = blocks * self.block_bytes
         made = max(0, blocks)
         if self._kind == "device":
-            self._gpu.counts.add(device_allocations=made, device_bytes=size)
+            add(device_allocations=made, device_bytes=size)
         else:
-            self._gpu.counts.add(pinned_allocations=made, pinned_bytes=size)
-
-
-class Block:
-    """One piece of memory, and who may still be at work on it."""
-
-    def __init__(self, memory: Any) -> None:
-        self.memory = memory
-        """`cupy.cuda.Memory` or `cupy.cuda.PinnedMemory`; frees itself when it is dropped."""
-        self.address: int = memory.ptr
-        self.uses: list[cupy.cuda.Event] = []
-
-    def free(self) -> None:
-        """Wait for them, then let go."""
-        for event in self.uses:
-            event.synchronize()
-        self.uses.clear()
-        self.memory = None
+            add(pinned_allocations=made, pinned_bytes=size)
 
 
 class Lease:
@@ -211,10 +256,3 @@ def host_view(lease: Lease, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt
     raw = (ctypes.c_uint8 * count).from_address(lease.address)
     view: npt.NDArray[Any] = np.ctypeslib.as_array(raw).view(dtype).reshape(shape)
     return view
-
-
-def _allocate(kind: Kind, size_bytes: int) -> Any:
-    import cupy  # noqa: PLC0415 -- GPU libraries load only when a GPU is chosen
-
-    # Straight from the driver: CuPy's own pools would keep what these pools have freed.
-    return cupy.cuda.Memory(size_bytes) if kind == "device" else cupy.cuda.PinnedMemory(size_bytes)

@@ -38,15 +38,14 @@ class SurfacePool:
 
         Raises:
             DeviceError: pictures are taken and never given back.
-            cupy.cuda.memory.OutOfMemoryError: the device is full.
+            DeviceMemoryError: the device is full.
         """
         size = surface_bytes(width, height, surface_format)
         with self._lock:
             if self._pool is None or self._pool.block_bytes != size:
                 self._leave()
                 self._pool = self._gpu.pictures.join(self._gpu, size)
-            pool = self._pool
-        return pool.lend(stream)
+            return self._pool.lend(stream)
 
     def close(self) -> None:
         """Free what nobody else needs, and what is in use as it comes back. Safe to call twice."""
@@ -54,9 +53,9 @@ class SurfacePool:
             self._leave()
 
     def _leave(self) -> None:
-        if self._pool is not None:
-            self._gpu.pictures.leave(self._pool)
-        self._pool = None
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            self._gpu.pictures.leave(pool)
 
 
 class PictureMemory:
@@ -78,14 +77,14 @@ class PictureMemory:
             return shared.pool
 
     def leave(self, pool: Pool) -> None:
-        """Give up a pool. With each user goes its part of the blocks, with the last one all."""
+        """Give up a pool. With each user goes its part of the blocks, with the last one all, as they come back."""
         with self._lock:
             shared = self._shared[pool.block_bytes]
             shared.users = users = shared.users - 1
             if not users:
                 del self._shared[pool.block_bytes]
         if users:
-            pool.shrink(pool.made // (users + 1))
+            pool.shrink(users + 1)
         else:
             pool.close()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import onnxruntime as ort
 
 from vrseg.errors import DeviceError, ModelError
-from vrseg.gpu.device import failing_as_device
+from vrseg.gpu.guard import failing_as_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

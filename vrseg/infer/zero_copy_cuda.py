@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vrseg.gpu.device import failing_as_device, open_gpu
+from vrseg.gpu.device import open_gpu
+from vrseg.gpu.guard import failing_as_device
 from vrseg.gpu.lane import Lane
 from vrseg.gpu.memory import recorded
 from vrseg.gpu.tensor import DeviceTensor
