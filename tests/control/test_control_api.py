@@ -195,7 +195,9 @@ def test_large_slow_and_wrong_bodies_are_refused(daemon: Daemon) -> None:
 
 
 def test_who_asks_too_often_is_told_to_wait(daemon: Daemon) -> None:
-    answers = [daemon.ask("POST", "/api/v1/streams/nobody/resume")[0] for _ in range(60)]
+    answers: list[int] = []
+    while 429 not in answers and len(answers) < 300:  # on a slow machine some are earned back between two
+        answers.append(daemon.ask("POST", "/api/v1/streams/nobody/resume")[0])
     assert answers[0] == 404
     assert answers[-1] == 429
     assert daemon.get("/healthz")[0] == 200, "probes are not counted"

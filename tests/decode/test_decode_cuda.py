@@ -20,7 +20,7 @@ from plugins.nvdec_on_cpu import STICKY_ERROR, PyNvVCException, PyNvVCExceptionU
 from vrseg.decode.cpu import PyavDecoder
 from vrseg.decode.cuda import NvdecDecoder
 from vrseg.decode.turns import Turns
-from vrseg.errors import DeviceError, MediaError
+from vrseg.errors import DeviceError, DeviceMemoryError, MediaError
 from vrseg.frame import Frame, Packet
 from vrseg.gpu.surface import Surface
 
@@ -406,6 +406,44 @@ def test_a_broken_cuda_context_is_no_damaged_packet(
     monkeypatch.setattr("plugins.nvdec_on_cpu.PyNvDecoder.Decode", _raising(PyNvVCException("cuMemcpy : 700")))
     with pytest.raises(DeviceError, match="decoding broke the CUDA context: cuMemcpy"):
         decoder.process(packets[1])
+    decoder.close()
+
+
+@pytest.mark.usefixtures("nvdec")
+@pytest.mark.parametrize(
+    ("error", "free_bytes", "short"),
+    [
+        (PyNvVCException("HandleVideoSequence : cuvidCreateDecoder(&decoder, &info) returned error 2"), 1 << 30, True),
+        (
+            PyNvVCException("HandleVideoSequence : cuvidCreateDecoder(&decoder, &info) returned error 209"),
+            1 << 30,
+            False,
+        ),
+        (PyNvVCException("HandleVideoSequence : cuvidCreateDecoder(&decoder, &info) returned error 1"), 9 << 20, True),
+        (PyNvVCExceptionUnsupported("no"), 9 << 20, True),
+    ],
+)
+def test_no_room_for_the_pictures_of_nvdec_is_no_damaged_packet(
+    make_clip: MakeClip,
+    tmp_path: Path,
+    gpu_on_cpu: Gpu,
+    cuda_state: CudaState,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    free_bytes: int,
+    short: bool,
+) -> None:
+    packets = packets_of(make_clip(tmp_path / "clip.mp4", **SIZE))
+    decoder = NvdecDecoder("test", gpu=gpu_on_cpu, live=False)
+    decoder.open()
+    cuda_state.free_bytes = free_bytes
+    monkeypatch.setattr("plugins.nvdec_on_cpu.PyNvDecoder.Decode", _raising(error))
+    if short:
+        with pytest.raises(DeviceMemoryError, match=r"cuda:0: NVDEC: .*; run fewer or smaller streams"):
+            decoder.process(packets[0])
+    else:
+        assert list(decoder.process(packets[0])) == []
+        assert decoder.errors == 1
     decoder.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import threading
+import time
 from functools import partial, partialmethod
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from plugins.gpu_on_cpu import Event
 import vrseg.gpu.counts
 from vrseg.errors import DeviceError
 from vrseg.gpu import memory
+from vrseg.gpu.block import allocate
 from vrseg.gpu.counts import CountsSnapshot
 from vrseg.gpu.device import Gpu
 from vrseg.gpu.memory import Pool, elapsed_s
@@ -142,6 +144,53 @@ def test_no_two_have_one_block_and_none_is_lost(order: Random, limit: int) -> No
         assert gpu.counts.snapshot().device_bytes == len(held) * 64
         held.clear()
         assert gpu.counts.snapshot().device_bytes == 0
+
+
+def test_many_that_find_nothing_at_once_do_not_each_make_spare_blocks(
+    gpu_on_cpu: Gpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sixteen cameras whose frames come at one moment: each eighth would be one of all the eighths before."""
+
+    def slow(*arguments: Any) -> Any:
+        time.sleep(0.002)
+        return allocate(*arguments)
+
+    monkeypatch.setattr(memory, "allocate", slow)
+    pool = Pool(gpu_on_cpu, "device", 64, limit=10_000, name="test")
+    held = [pool.lend() for _ in range(80)]
+    together = threading.Barrier(16)
+
+    def work() -> None:
+        together.wait()
+        held.append(pool.lend())
+
+    for _ in range(3):
+        threads = [threading.Thread(target=work) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len({lease.address for lease in held}) == 128
+    assert pool.made <= 128 * 9 / 8 + 1
+
+
+def test_more_threads_than_blocks_all_get_their_turn(gpu_on_cpu: Gpu) -> None:
+    pool, turns = Pool(gpu_on_cpu, "device", 64, limit=3, name="test"), [0] * 7
+
+    def work(number: int) -> None:
+        for _ in range(150):
+            leases = [pool.lend()]
+            time.sleep(0)
+            leases.clear()
+            turns[number] += 1
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert turns == [150] * 7
+    assert pool.made <= 3
 
 
 @pytest.mark.parametrize("where", ["counting", "reading the counts", "lending"])

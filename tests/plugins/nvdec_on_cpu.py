@@ -158,6 +158,7 @@ class CudaState:
 
     def __init__(self) -> None:
         self.status = 0
+        self.free_bytes = 8 << 30
 
 
 @pytest.fixture
@@ -179,6 +180,7 @@ def cuda_state(request: pytest.FixtureRequest) -> CudaState:
     runtime.memcpyDeviceToDevice = 3
     runtime.memcpyAsync = copy_anywhere
     runtime.streamQuery = lambda _stream: state.status
+    runtime.memGetInfo = lambda: (state.free_bytes, 16 << 30)
     runtime.CUDARuntimeError = CUDARuntimeError
     return state
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections import deque
 from contextlib import suppress
 from functools import partial
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from vrseg.gpu.surface_pool import SurfacePool
 
 _HEALTHY = (0, 600)  # cudaSuccess, cudaErrorNotReady
+_OUT_OF_MEMORY = re.compile(r"returned error 2\b")  # CUDA_ERROR_OUT_OF_MEMORY, after the name of NVDEC's function
+# Less than the pictures of any session take. NVDEC does not always say what it wants for.
+_NEXT_TO_NOTHING_BYTES = 48 << 20
 
 
 class _Shape(NamedTuple):
@@ -201,13 +205,12 @@ class NvdecSession:
         nvc = self._nvc
         try:
             return self._decoder.Decode(packet)
-        except nvc.PyNvVCExceptionUnsupported as error:
-            raise DamagedUnitError(first_line(error), spent=True) from error
-        except nvc.PyNvVCException as error:
+        except (nvc.PyNvVCException, nvc.PyNvVCExceptionUnsupported) as error:
             self._check_device(error)
-            if is_want_of_memory(error):  # for pictures of its own, which it takes with the first unit
+            if self._is_want_of_memory(error):
                 raise self._no_memory(error) from error
-            raise DamagedUnitError(first_line(error), spent=False) from error
+            spent = isinstance(error, nvc.PyNvVCExceptionUnsupported)
+            raise DamagedUnitError(first_line(error), spent=spent) from error
 
     def _copied(self, picture: Any, lent: list[Lease]) -> Lease:
         # All of a session are alike: NVDEC scales to the first size. To ask each anew costs more than to copy it.
@@ -240,6 +243,15 @@ class NvdecSession:
         rows, width = picture.shape
         height = rows * 2 // 3  # half as many rows of chroma as of luma lie below it
         return _Shape(width, height, surface_format, surface_bytes(width, height, surface_format))
+
+    def _is_want_of_memory(self, error: Exception) -> bool:
+        """Tell whether there was no room for pictures of NVDEC's own, which it takes with the first unit."""
+        if is_want_of_memory(error) or _OUT_OF_MEMORY.search(str(error)):
+            return True
+        import cupy  # noqa: PLC0415 -- as above
+
+        free_bytes: int = cupy.cuda.runtime.memGetInfo()[0]
+        return self._shape is None and free_bytes < _NEXT_TO_NOTHING_BYTES
 
     def _no_memory(self, error: Exception) -> DeviceMemoryError:
         return no_memory(f"cuda:{self._gpu.index}: NVDEC", error)

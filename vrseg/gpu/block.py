@@ -36,9 +36,8 @@ class Block:
         if before != self._context:
             self._driver.ctxSetCurrent(self._context)
         try:
-            for event in self.uses:
-                event.synchronize()
-            self.uses.clear()
+            while self.uses:
+                self.uses.pop().synchronize()  # and is dropped, which needs the context too
             self._memory = None
         finally:
             if before != self._context:

@@ -26,7 +26,7 @@ PATIENCE_S = 30.0
 """A pool that gives nothing back for so long is stuck, not busy."""
 # Where the device is full, a block that comes back soon will do. The one who waits may hold up what it waits for.
 _PATIENCE_WHEN_FULL_S = 1.0
-# So often who waits looks whether the pool was closed meanwhile.
+# So often who waits looks whether the pool was closed, and whether another collected what came back.
 _LOOK_S = 0.1
 # One block more is made for so many that there are.
 _SPARE_OF = 8
@@ -48,8 +48,9 @@ class Pool:
         self._limit = limit
         self._timed = timed
         self._lock = threading.Lock()
+        self._growing = threading.Lock()
         self.made = 0
-        """Blocks that exist, or are being made."""
+        """Blocks that exist."""
         self._surplus = 0  # of these, those that are to be freed as they come back
         self._free: list[Block] = []
         # Leases give back in finalisers too, which run in any thread at any moment, also where it holds a lock. To put
@@ -100,25 +101,27 @@ class Pool:
         self._free_returned()
 
     def _take(self) -> Block:
-        with self._lock:
-            if self._closed:
-                raise DeviceError(f"memory pool {self.name} was closed")
-            self._collect()
-            if self._free:
-                return self._free.pop()
-            wanted = min(1 + (self.made + 1) // _SPARE_OF, self._limit - self.made)
-            self.made += wanted
-            self._surplus = max(0, self._surplus - wanted)
-        if not wanted:
-            return self._awaited(PATIENCE_S)
+        block = self._at_hand()
+        if block is not None:
+            return block
         try:
-            return self._grown(wanted)
+            with self._growing:  # one at a time: the next finds what this one makes beside its own
+                block = self._at_hand() or self._grown()
         except DeviceMemoryError:
             if not self.made:
                 raise
             with suppress(DeviceError):
                 return self._awaited(_PATIENCE_WHEN_FULL_S)
             raise
+        return block or self._awaited(PATIENCE_S)
+
+    def _at_hand(self) -> Block | None:
+        """Return a block that lies about."""
+        with self._lock:
+            if self._closed:
+                raise DeviceError(f"memory pool {self.name} was closed")
+            self._collect()
+            return self._free.pop() if self._free else None
 
     def _collect(self) -> None:
         """Take what was given back, and let go of what is surplus. The caller, who holds the lock, may need one."""
@@ -130,27 +133,31 @@ class Pool:
             self._surplus -= 1
             self.made -= 1
 
-    def _grown(self, wanted: int) -> Block:
-        """Make blocks that were counted as made already; return one."""
-        blocks: list[Block] = []
-        try:
-            for _ in range(wanted):
-                blocks.append(allocate(self._gpu, self._kind, self.block_bytes, self.name))
-                self._count(self._gpu.counts.add, 1)
-        except DeviceMemoryError:
-            if not blocks:
-                raise
-            # Nobody needs the others yet.
-        finally:
+    def _grown(self) -> Block | None:
+        """Make a block, and spare ones beside it as far as there is memory; None where there may be no more."""
+        with self._lock:
+            wanted = min(1 + (self.made + 1) // _SPARE_OF, self._limit - self.made)
+            self._surplus = max(0, self._surplus - wanted)
+        made: Block | None = None
+        for _ in range(wanted):
+            try:
+                block = allocate(self._gpu, self._kind, self.block_bytes, self.name)
+            except DeviceMemoryError:
+                if made is None:
+                    raise
+                break  # nobody needs the others yet
             with self._lock:
-                self.made -= wanted - len(blocks)
-        for block in blocks[1:]:
-            self._give_back(block)
-        return blocks[0]
+                self.made += 1
+            self._count(self._gpu.counts.add, 1)
+            if made is None:
+                made = block
+            else:
+                self._give_back(block)
+        return made
 
     def _awaited(self, patience_s: float) -> Block:
         until_s = time.monotonic() + patience_s
-        while not self._closed:
+        while (block := self._at_hand()) is None:
             left_s = until_s - time.monotonic()
             if left_s <= 0:
                 raise DeviceError(
@@ -158,7 +165,7 @@ class Pool:
                 )
             with suppress(Empty):
                 return self._returned.get(timeout=min(left_s, _LOOK_S))
-        raise DeviceError(f"memory pool {self.name} was closed")
+        return block
 
     def _give_back(self, block: Block) -> None:
         self._returned.put(block)
