@@ -78,11 +78,8 @@ class ExhaustedError(TransientError):
     reason = "resources"
 
 
-class DeviceMemoryError(MemoryError):
-    """A GPU, or the host's memory that it reads, has no room. It costs the stream or the model that asked.
-
-    Not a `DeviceError`: the device works. Its text is a line like that of a VrsegError.
-    """
+class DeviceMemoryError(ExhaustedError):
+    """A GPU, or the host's memory that it reads, has no room. Not a `DeviceError`: the device works."""
 
 
 class MediaError(VrsegError):
@@ -103,14 +100,3 @@ class ModelError(VrsegError):
     """The model does not load, or does not fit its description."""
 
     exit_code = 4
-
-
-def want_of_memory(error: BaseException) -> str:
-    """Say what memory ran out, and how to mend it; `error` is a MemoryError, or a group that holds one."""
-    if isinstance(error, BaseExceptionGroup):
-        told = [one for one in map(want_of_memory, error.exceptions) if one != _NO_MEMORY]
-        return next(iter(told), _NO_MEMORY)
-    return str(error) if isinstance(error, DeviceMemoryError) else _NO_MEMORY
-
-
-_NO_MEMORY = "out of memory: raise the limit, or run fewer or smaller streams"

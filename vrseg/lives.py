@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,6 @@ from vrseg.errors import (
     StreamLostError,
     TransientError,
     VrsegError,
-    want_of_memory,
 )
 from vrseg.pipeline.stream import run_stream
 from vrseg.running import first_error
@@ -88,7 +88,9 @@ async def _one_life(
         await run_stream(_stages(running, name), model, ledger, running.recorder, stop)
     except* VrsegError as group:
         error = first_error(group)
-    except* (MemoryError, BlockingIOError) as group:  # the latter is what FFmpeg says without room for a thread
+    except* (MemoryError, BlockingIOError):  # the latter is what FFmpeg says when there is no room for a thread
         if not isinstance(error, DeviceError):  # on which nothing works any more
-            error = ExhaustedError(want_of_memory(group))
+            error = ExhaustedError("out of memory: raise the limit, or run fewer or smaller streams")
+    if isinstance(error, ExhaustedError):
+        gc.collect()  # what failed is held by its own traceback, and so is the memory that it had got
     return error

@@ -92,10 +92,10 @@ def test_a_block_is_lent_as_long_as_a_picture_or_a_filter_holds_it(late_gpu: Gpu
     assert placed.planes[0].buffer_ptr == picture.planes[0].buffer_ptr, "no copy"
     picture = None
     gc.collect()
-    assert pool._returned.empty()
+    assert pool._free == []
     placed = None
     gc.collect()
-    assert not pool._returned.empty()
+    assert len(pool._free) == 1
 
 
 @pytest.mark.parametrize(("surface_format", "pixel_format"), [("nv12", "nv12"), ("p016", "p016le")])

@@ -6,7 +6,6 @@ import gc
 import itertools
 import threading
 import time
-from functools import partial, partialmethod
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -128,15 +127,13 @@ def test_no_two_have_one_block_and_none_is_lost(order: Random, limit: int) -> No
         gpu = Gpu(index=0, name="none", compute_capability=(9, 0), memory_bytes=1 << 30)
         pool = Pool(gpu, "device", 64, limit=limit, name="test")
         held: list[Lease] = []
-        users = 4
         for _ in range(60):
             if len(held) < limit and order.random() < 0.55:
                 held.append(pool.lend())
             elif held:
                 held.pop(order.randrange(len(held))).release()
-            if users > 1 and order.random() < 0.05:
-                pool.shrink(users)
-                users -= 1
+            if order.random() < 0.05:
+                pool.free_idle()
             assert len({lease.address for lease in held}) == len(held)
             snapshot = gpu.counts.snapshot()
             assert len(held) * 64 <= snapshot.device_bytes <= limit * 64
@@ -199,10 +196,15 @@ def test_a_lease_may_be_dropped_in_the_middle_of_anything(
 ) -> None:
     """A collection runs where it likes, also where its thread holds a lock, be its pool closed by then or not."""
 
-    class Collecting(dict[str, int]):
+    class CollectingDict(dict[str, int]):
         def __setitem__(self, name: str, amount: int) -> None:
             gc.collect()
             super().__setitem__(name, amount)
+
+    class CollectingList(list[Any]):
+        def __bool__(self) -> bool:
+            gc.collect()
+            return len(self) > 0
 
     class Cycle:
         def __init__(self, lease: Lease) -> None:
@@ -211,19 +213,19 @@ def test_a_lease_may_be_dropped_in_the_middle_of_anything(
     counts = gpu_on_cpu.counts
     pool, closed = (Pool(gpu_on_cpu, "device", 64, limit=64, name="test") for _ in range(2))
 
-    def collecting(*arguments: Any, real: Any, **named: Any) -> Any:
+    def collecting(*arguments: Any, **named: Any) -> Any:
         gc.collect()
-        return real(*arguments, **named)
+        return CountsSnapshot(*arguments, **named)
 
     def work() -> None:
         if where == "counting":
-            counts._totals = Collecting(counts._totals)
+            counts._totals = CollectingDict(counts._totals)
             counts.add(launches=1)
         elif where == "reading the counts":
-            monkeypatch.setattr(vrseg.gpu.counts, "CountsSnapshot", partial(collecting, real=CountsSnapshot))
+            monkeypatch.setattr(vrseg.gpu.counts, "CountsSnapshot", collecting)
             counts.snapshot()
         else:
-            monkeypatch.setattr(Pool, "_collect", partialmethod(collecting, real=Pool._collect))
+            pool._free = CollectingList(pool._free)
             pool.lend()
 
     gc.disable()

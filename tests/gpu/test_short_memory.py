@@ -15,15 +15,17 @@ from plugins.to_draw import CLASSES, CROWD, frame_like, person
 from plugins.toys import Ear, ToySink, toy_stream
 
 from vrseg.decode.cuda import NvdecDecoder
-from vrseg.errors import DeviceError, DeviceMemoryError, want_of_memory
+from vrseg.errors import DeviceError, DeviceMemoryError, ExhaustedError
 from vrseg.gpu import memory
 from vrseg.gpu.block import allocate
 from vrseg.gpu.device import open_gpu
 from vrseg.gpu.guard import GuardedTogether
+from vrseg.gpu.surface_pool import PictureMemory, SurfacePool
 from vrseg.infer.cuda_session import is_short_of_memory
 from vrseg.pipeline.ledger import Ledger
 from vrseg.pipeline.stream import run_stream
 from vrseg.render.cuda import Paint, PaintStyle
+from vrseg.running import first_error
 from vrseg.source.file import FileSource
 
 if TYPE_CHECKING:
@@ -144,7 +146,9 @@ def test_a_stream_without_room_on_the_gpu_ends_with_words_for_it_and_all_its_fra
         asyncio.run(run_stream(stages, None, ledger, ear, asyncio.Event()))
     assert failure.group_contains(DeviceMemoryError)
     assert not failure.group_contains(DeviceError)
-    assert want_of_memory(failure.value).startswith("cuda:0: no 0.1 MB of device memory for pictures of 115200 bytes")
+    said = first_error(failure.value)
+    assert isinstance(said, ExhaustedError), "a live stream is tried again"
+    assert str(said).startswith("cuda:0: no 0.1 MB of device memory for pictures of 115200 bytes")
     assert ledger.unaccounted == ledger.held == 0
 
 
@@ -155,6 +159,25 @@ def test_no_room_for_spare_blocks_is_no_error(gpu_on_cpu: Gpu, blocks: Blocks) -
     assert len({lease.address for lease in leases}) == 16
     with pytest.raises(DeviceMemoryError):
         pool.lend()
+
+
+def test_pictures_that_nobody_needs_make_room_for_what_somebody_does(gpu_on_cpu: Gpu, blocks: Blocks) -> None:
+    wide, small = SurfacePool(gpu_on_cpu), SurfacePool(gpu_on_cpu)
+    stream = gpu_on_cpu.new_stream()
+    held = [wide.lend(64, 64, "nv12", stream) for _ in range(4)]
+    held.pop().release()
+    blocks.allowed = 0
+
+    def freed(self: PictureMemory) -> None:
+        real(self)
+        blocks.allowed = 1
+
+    real = PictureMemory.free_idle
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PictureMemory, "free_idle", freed)
+        lease = small.lend(32, 32, "nv12", stream)
+    assert gpu_on_cpu.counts.snapshot().device_bytes == 3 * 64 * 64 * 3 // 2 + 32 * 32 * 3 // 2
+    lease.release()
 
 
 def test_where_the_device_is_full_a_block_that_comes_back_soon_will_do(gpu_on_cpu: Gpu, blocks: Blocks) -> None:
@@ -195,10 +218,3 @@ def test_memory_is_freed_by_a_thread_whose_context_is_gone() -> None:
     gone.set()
     thread.join()
     assert errors == [0, 0]
-
-
-def test_what_is_short_is_said_wherever_it_is_in_a_group() -> None:
-    short = DeviceMemoryError("cuda:1: out of memory: no room")
-    assert want_of_memory(ExceptionGroup("", [MemoryError(), ExceptionGroup("", [short])])) == str(short)
-    assert want_of_memory(MemoryError("numpy's own words")).startswith("out of memory: raise the limit")
-    assert want_of_memory(ExceptionGroup("", [BlockingIOError()])).startswith("out of memory: raise the limit")

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vrseg.errors import DeviceError
+from vrseg.errors import DeviceError, DeviceMemoryError
 
 if TYPE_CHECKING:
     from vrseg.backend.backend import Backend
@@ -33,7 +33,7 @@ def choose_backend(device: str) -> Backend:
             return _cpu(missing)
         try:
             return _cuda(0, "a GPU is there")
-        except DeviceError as error:
+        except (DeviceError, DeviceMemoryError) as error:
             return _cpu(f"the GPU cannot be used: {error}")
     _, _, number = device.partition(":")
     if missing := what_is_missing():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vrseg.decode.bitstream import DamagedUnitError
 from vrseg.decode.capabilities import NVDEC_CODECS
-from vrseg.errors import DeviceError, MediaError
+from vrseg.errors import DeviceError, DeviceMemoryError, MediaError
 from vrseg.gpu.guard import failing_as_device, first_line, is_want_of_memory, no_memory
 from vrseg.gpu.memory import recorded, wait_for
 from vrseg.gpu.surface import Surface, surface_bytes
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from vrseg.decode.appearance import Appearance
     from vrseg.decode.bitstream import Codec
     from vrseg.decode.turns import Turns
-    from vrseg.errors import DeviceMemoryError
     from vrseg.gpu.device import Gpu
     from vrseg.gpu.memory import Lease
     from vrseg.gpu.surface import SurfaceFormat
@@ -139,8 +138,9 @@ class NvdecSession:
                 self._turns.work(steps)
         except DamagedUnitError as error:
             return self._handed_out(copies), error  # with what came before it
-        except MemoryError:
+        except (MemoryError, DeviceMemoryError):
             self._handed_out(copies)  # to nobody; but who has their memory next comes after the copies
+            copies.clear()  # else the error holds it
             raise
         finally:
             for lease in lent:  # for pictures that the decoder holds back
@@ -159,8 +159,9 @@ class NvdecSession:
         copies: list[list[Lease]] = []
         try:
             deque(self._steps([self._nvc.PacketData()], [], copies), maxlen=0)
-        except MemoryError:
+        except (MemoryError, DeviceMemoryError):
             self._handed_out(copies)  # as in `decode`
+            copies.clear()
             raise
         (pictures,) = self._handed_out(copies)
         return pictures

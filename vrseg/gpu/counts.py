@@ -48,7 +48,7 @@ class Counts:
             for name, amount in amounts.items():
                 self._totals[name] += amount
 
-    def add_from_finaliser(self, **amounts: int) -> None:
+    def add_later(self, **amounts: int) -> None:
         """As `add`, without its lock: a finaliser runs at any moment, also while its thread holds the lock."""
         self._later.put(amounts)
 

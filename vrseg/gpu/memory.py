@@ -6,7 +6,6 @@ import ctypes
 import threading
 import time
 from contextlib import contextmanager, suppress
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,10 +25,14 @@ PATIENCE_S = 30.0
 """A pool that gives nothing back for so long is stuck, not busy."""
 # Where the device is full, a block that comes back soon will do. The one who waits may hold up what it waits for.
 _PATIENCE_WHEN_FULL_S = 1.0
-# So often who waits looks whether the pool was closed, and whether another collected what came back.
+# Who waits looks so often by itself: a finaliser that interrupts it on the way to its wait would not be heard.
 _LOOK_S = 0.1
 # One block more is made for so many that there are.
 _SPARE_OF = 8
+
+
+class PoolClosedError(DeviceError):
+    """A pool lends nothing any more."""
 
 
 class Pool:
@@ -37,25 +40,23 @@ class Pool:
 
     Of many blocks an eighth more is made than was asked for: how many are lent at once varies a little, and the most
     comes seldom. So after the first few batches it allocates no more. Safe to use from several threads.
+
+    Leases give back in finalisers too, which run in any thread at any moment, also in one that holds the lock of this
+    pool: so that can be taken again, and no other is asked for while it is held.
     """
 
     def __init__(self, gpu: Gpu, kind: Kind, block_bytes: int, *, limit: int, name: str, timed: bool = False) -> None:
         """Store what is given. With `timed`, each lease tells when the GPU came to it: see `Lease.begun`."""
         self.name = name
         self.block_bytes = block_bytes
+        self.made = 0
+        """Blocks that exist."""
         self._gpu = gpu
         self._kind: Kind = kind
         self._limit = limit
         self._timed = timed
-        self._lock = threading.Lock()
-        self._growing = threading.Lock()
-        self.made = 0
-        """Blocks that exist."""
-        self._surplus = 0  # of these, those that are to be freed as they come back
         self._free: list[Block] = []
-        # Leases give back in finalisers too, which run in any thread at any moment, also where it holds a lock. To put
-        # something here takes none.
-        self._returned: SimpleQueue[Block] = SimpleQueue()
+        self._returned = threading.Condition(threading.RLock())
         self._closed = False
 
     def lend(self, stream: cupy.cuda.Stream | None = None) -> Lease:
@@ -80,114 +81,92 @@ class Pool:
         begun = self._gpu.clock.mark(stream) if self._timed and stream is not None else None
         return Lease(block, self._give_back, begun)
 
-    def shrink(self, one_of: int) -> None:
-        """Free one of so many parts of the blocks, those that are lent as they come back: who needed them is gone."""
-        with self._lock:
-            self._collect()
-            part = (self.made - self._surplus) // one_of
-            spare = [self._free.pop() for _ in range(min(part, len(self._free)))]
-            self.made -= len(spare)
-            self._surplus += part - len(spare)
-        for block in spare:  # the others need not wait for it
+    def free_idle(self) -> None:
+        """Free what is not lent out."""
+        with self._returned:
+            idle, self._free = self._free, []
+            self.made -= len(idle)
+        for block in idle:
             self._free_block(block)
 
     def close(self) -> None:
         """Free what is not lent out, and the rest as it comes back. Safe to call twice."""
-        with self._lock:
+        with self._returned:
             self._closed = True
-            free, self._free = self._free, []
-        for block in free:
-            self._free_block(block)
-        self._free_returned()
+            self._returned.notify_all()
+        self.free_idle()
 
     def _take(self) -> Block:
-        block = self._at_hand()
-        if block is not None:
-            return block
         try:
-            with self._growing:  # one at a time: the next finds what this one makes beside its own
-                block = self._at_hand() or self._grown()
+            return self._free_or_new()
+        except DeviceMemoryError:
+            self._gpu.pictures.free_idle()  # not under the lock of this pool: it takes those of others
+        try:
+            return self._free_or_new()
         except DeviceMemoryError:
             if not self.made:
                 raise
-            with suppress(DeviceError):
+            with suppress(DeviceError), self._returned:
                 return self._awaited(_PATIENCE_WHEN_FULL_S)
             raise
-        return block or self._awaited(PATIENCE_S)
 
-    def _at_hand(self) -> Block | None:
-        """Return a block that lies about."""
-        with self._lock:
+    def _free_or_new(self) -> Block:
+        with self._returned:
             if self._closed:
-                raise DeviceError(f"memory pool {self.name} was closed")
-            self._collect()
-            return self._free.pop() if self._free else None
+                raise PoolClosedError(f"memory pool {self.name} was closed")
+            if self._free:
+                return self._free.pop()
+            if self.made >= self._limit:
+                return self._awaited(PATIENCE_S)
+            return self._grown()  # under the lock: the next who finds nothing finds what this one makes beside its own
 
-    def _collect(self) -> None:
-        """Take what was given back, and let go of what is surplus. The caller, who holds the lock, may need one."""
-        with suppress(Empty):
-            while True:
-                self._free.append(self._returned.get_nowait())
-        while self._surplus and len(self._free) > 1:
-            self._free_block(self._free.pop(0))
-            self._surplus -= 1
-            self.made -= 1
+    def _grown(self) -> Block:
+        """Make a block, and spare ones beside it as far as there is memory."""
+        block = self._new()
+        with suppress(DeviceMemoryError):  # nobody needs these yet
+            for _ in range(min(self.made // _SPARE_OF, self._limit - self.made)):
+                self._free.append(self._new())
+        return block
 
-    def _grown(self) -> Block | None:
-        """Make a block, and spare ones beside it as far as there is memory; None where there may be no more."""
-        with self._lock:
-            wanted = min(1 + (self.made + 1) // _SPARE_OF, self._limit - self.made)
-            self._surplus = max(0, self._surplus - wanted)
-        made: Block | None = None
-        for _ in range(wanted):
-            try:
-                block = allocate(self._gpu, self._kind, self.block_bytes, self.name)
-            except DeviceMemoryError:
-                if made is None:
-                    raise
-                break  # nobody needs the others yet
-            with self._lock:
-                self.made += 1
-            self._count(self._gpu.counts.add, 1)
-            if made is None:
-                made = block
-            else:
-                self._give_back(block)
-        return made
+    def _new(self) -> Block:
+        block = allocate(self._gpu, self._kind, self.block_bytes, self.name)
+        self.made += 1
+        self._count(1)
+        return block
 
     def _awaited(self, patience_s: float) -> Block:
         until_s = time.monotonic() + patience_s
-        while (block := self._at_hand()) is None:
+        while not self._free:
             left_s = until_s - time.monotonic()
+            if self._closed:
+                raise PoolClosedError(f"memory pool {self.name} was closed")
             if left_s <= 0:
                 raise DeviceError(
                     f"memory pool {self.name} ({self._limit} blocks) got nothing back for {patience_s:g} s"
                 )
-            with suppress(Empty):
-                return self._returned.get(timeout=min(left_s, _LOOK_S))
-        return block
+            self._returned.wait(min(left_s, _LOOK_S))
+        return self._free.pop()
 
     def _give_back(self, block: Block) -> None:
-        self._returned.put(block)
-        if self._closed:
-            self._free_returned()
-
-    def _free_returned(self) -> None:
-        with suppress(Empty):
-            while True:
-                self._free_block(self._returned.get_nowait())
+        with self._returned:
+            if not self._closed:
+                self._free.append(block)
+                self._returned.notify()
+                return
+            self.made -= 1
+        self._free_block(block)
 
     def _free_block(self, block: Block) -> None:
         block.free()
-        self._count(self._gpu.counts.add_from_finaliser, -1)
+        self._count(-1)
 
-    def _count(self, add: Callable[..., None], blocks: int) -> None:
+    def _count(self, blocks: int) -> None:
         size = blocks * self.block_bytes
         made = max(0, blocks)
         if self._kind == "device":
-            add(device_allocations=made, device_bytes=size)
+            self._gpu.counts.add_later(device_allocations=made, device_bytes=size)
         else:
-            add(pinned_allocations=made, pinned_bytes=size)
+            self._gpu.counts.add_later(pinned_allocations=made, pinned_bytes=size)
 
 
 class Lease:

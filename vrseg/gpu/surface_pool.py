@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vrseg.gpu.memory import Pool
+from vrseg.gpu.memory import Pool, PoolClosedError
 from vrseg.gpu.surface import surface_bytes
 
 if TYPE_CHECKING:
@@ -15,10 +16,6 @@ if TYPE_CHECKING:
     from vrseg.gpu.device import Gpu
     from vrseg.gpu.memory import Lease
     from vrseg.gpu.surface import SurfaceFormat
-
-# Queues bound how many pictures are about; this bound only tells a leak from busy streams. Half of the memory.
-_LARGEST_SHARE = 2
-_FEWEST = 32
 
 
 class SurfacePool:
@@ -41,16 +38,22 @@ class SurfacePool:
             DeviceMemoryError: the device is full.
         """
         size = surface_bytes(width, height, surface_format)
-        with self._lock:
-            if self._pool is None or self._pool.block_bytes != size:
-                self._leave()
-                self._pool = self._gpu.pictures.join(self._gpu, size)
-            return self._pool.lend(stream)
+        while True:
+            pool = self._pool_of(size)
+            with suppress(PoolClosedError):  # another thread has pictures of another size meanwhile
+                return pool.lend(stream)
 
     def close(self) -> None:
         """Free what nobody else needs, and what is in use as it comes back. Safe to call twice."""
         with self._lock:
             self._leave()
+
+    def _pool_of(self, size: int) -> Pool:
+        with self._lock:
+            if self._pool is None or self._pool.block_bytes != size:
+                self._leave()
+                self._pool = self._gpu.pictures.join(self._gpu, size)
+            return self._pool
 
     def _leave(self) -> None:
         pool, self._pool = self._pool, None
@@ -70,23 +73,29 @@ class PictureMemory:
         with self._lock:
             shared = self._shared.get(block_bytes)
             if shared is None:
-                limit = max(_FEWEST, gpu.memory_bytes // _LARGEST_SHARE // block_bytes)
+                # Queues bound how many pictures are about. That there is no memory for more, the device says itself.
+                limit = gpu.memory_bytes // block_bytes + 1
                 name = f"pictures of {block_bytes} bytes"
                 shared = self._shared[block_bytes] = _Shared(Pool(gpu, "device", block_bytes, limit=limit, name=name))
             shared.users += 1
             return shared.pool
 
     def leave(self, pool: Pool) -> None:
-        """Give up a pool. With each user goes its part of the blocks, with the last one all, as they come back."""
+        """Give up a pool. With its last user it goes."""
         with self._lock:
             shared = self._shared[pool.block_bytes]
-            shared.users = users = shared.users - 1
-            if not users:
-                del self._shared[pool.block_bytes]
-        if users:
-            pool.shrink(users + 1)
-        else:
-            pool.close()
+            shared.users -= 1
+            if shared.users:
+                return
+            del self._shared[pool.block_bytes]
+        pool.close()
+
+    def free_idle(self) -> None:
+        """Free all memory that holds no picture just now: somebody else needs it more."""
+        with self._lock:
+            pools = [shared.pool for shared in self._shared.values()]
+        for pool in pools:
+            pool.free_idle()
 
 
 @dataclass(slots=True)

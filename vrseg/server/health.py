@@ -7,7 +7,7 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from vrseg.errors import DeviceError
+from vrseg.errors import DeviceError, DeviceMemoryError
 from vrseg.gpu.heartbeat import Heartbeat
 from vrseg.pipeline.worker import Worker
 
@@ -60,7 +60,7 @@ class Health:
         assert self._worker is not None  # noqa: S101 -- at_work comes first
         try:
             await self._worker.submit(self._beat, gpu)
-        except DeviceError as error:
+        except (DeviceError, DeviceMemoryError) as error:
             return str(error)
         return ""
 
