@@ -138,10 +138,6 @@ class NvdecSession:
                 self._turns.work(steps)
         except DamagedUnitError as error:
             return self._handed_out(copies), error  # with what came before it
-        except (MemoryError, DeviceMemoryError):
-            self._handed_out(copies)  # to nobody; but who has their memory next comes after the copies
-            copies.clear()  # else the error holds it
-            raise
         finally:
             for lease in lent:  # for pictures that the decoder holds back
                 lease.release()
@@ -157,12 +153,7 @@ class NvdecSession:
         """
         self._resumes = True
         copies: list[list[Lease]] = []
-        try:
-            deque(self._steps([self._nvc.PacketData()], [], copies), maxlen=0)
-        except (MemoryError, DeviceMemoryError):
-            self._handed_out(copies)  # as in `decode`
-            copies.clear()
-            raise
+        deque(self._steps([self._nvc.PacketData()], [], copies), maxlen=0)
         (pictures,) = self._handed_out(copies)
         return pictures
 
@@ -194,12 +185,17 @@ class NvdecSession:
 
     def _steps(self, packets: list[Any], lent: list[Lease], copies: list[list[Lease]]) -> Iterator[None]:
         """Decode packet by packet; copy pictures to what was lent as long as that lasts, then to more."""
-        for packet in packets:
-            pictures = self._decoded(packet)
-            copies.append([])
-            for picture in pictures:
-                copies[-1].append(self._copied(picture, lent))  # one by one: memory may run out
-            yield
+        try:
+            for packet in packets:
+                pictures = self._decoded(packet)
+                copies.append([])
+                for picture in pictures:
+                    copies[-1].append(self._copied(picture, lent))  # one by one: memory may run out
+                yield
+        except (MemoryError, DeviceMemoryError):
+            self._handed_out(copies)  # to nobody; but who has their memory next comes after the copies
+            copies.clear()  # else the error holds it
+            raise
 
     def _decoded(self, packet: Any) -> Any:
         """Return NVDEC's own pictures, which last until the next call."""
