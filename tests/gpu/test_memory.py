@@ -19,7 +19,7 @@ from vrseg.gpu import memory
 from vrseg.gpu.block import allocate
 from vrseg.gpu.counts import CountsSnapshot
 from vrseg.gpu.device import Gpu
-from vrseg.gpu.memory import Pool, elapsed_s
+from vrseg.gpu.memory import Pool, elapsed_s, recorded
 
 if TYPE_CHECKING:
     from random import Random
@@ -242,6 +242,36 @@ def test_a_lease_may_be_dropped_in_the_middle_of_anything(
         gc.enable()
     pool.close()
     assert counts.snapshot().device_bytes == 0
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_lease_that_ends_among_garbage_finds_the_events_of_its_block_as_they_were(
+    gpu_on_cpu: Gpu, *, closed: bool
+) -> None:
+    """A collector finalises what it has found in any order, and CuPy's events are destroyed then."""
+
+    class Cycle:
+        def __init__(self, lease: Lease) -> None:
+            self.itself, self.lease = self, lease
+
+    stream = gpu_on_cpu.new_stream()
+    gc.collect()
+    gc.disable()
+    try:
+        older = recorded(stream)  # and so found first
+        pool = Pool(gpu_on_cpu, "device", 64, limit=1, name="test")
+        lease = pool.lend(stream)
+        lease.used_until(older)
+        if closed:
+            pool.close()
+        cycle = Cycle(lease)
+        del older, lease, cycle
+        gc.collect()
+    finally:
+        gc.enable()
+    assert gpu_on_cpu.counts.snapshot().device_bytes == (0 if closed else 64)
+    if not closed:
+        pool.lend(stream)
 
 
 @pytest.mark.parametrize("context", [0, 0xBAD])

@@ -81,6 +81,10 @@ class Event:
         assert block
         self.timed = not disable_timing
         self.recorded = False
+        self.destroyed = False
+
+    def __del__(self) -> None:
+        self.destroyed = True
 
     def record(self, stream: Stream) -> None:
         assert isinstance(stream, Stream)
@@ -88,9 +92,11 @@ class Event:
 
     def synchronize(self) -> None:
         assert self.recorded
+        assert not self.destroyed
 
     @property
     def done(self) -> bool:
+        assert not self.destroyed
         return self.recorded
 
 

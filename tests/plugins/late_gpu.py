@@ -85,6 +85,10 @@ class Event:
         assert disable_timing
         self._stream: Stream | None = None
         self._until = 0
+        self._destroyed = False
+
+    def __del__(self) -> None:
+        self._destroyed = True
 
     def record(self, stream: Stream) -> None:
         self._stream, self._until = stream, stream.begun
@@ -94,10 +98,12 @@ class Event:
         self._stream.run(self._until)
 
     def synchronize(self) -> None:
+        assert not self._destroyed
         self.reach()
 
     @property
     def done(self) -> bool:
+        assert not self._destroyed
         assert self._stream is not None
         return self._stream.ended >= self._until
 

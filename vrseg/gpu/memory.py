@@ -29,6 +29,9 @@ _PATIENCE_WHEN_FULL_S = 1.0
 _LOOK_S = 0.1
 # One block more is made for so many that there are.
 _SPARE_OF = 8
+# All blocks on loan, so that none is ever unreachable. Python's collector finalises what it finds in any order, and
+# CuPy's events destroy themselves then: a lease among garbage would give back a block whose events are gone.
+_LENT: set[Block] = set()
 
 
 class PoolClosedError(DeviceError):
@@ -181,6 +184,7 @@ class Lease:
         """From pools that are timed: reached when the work of the borrower began. A mark of the GPU's clock."""
         self._block: Block | None = block
         self._give_back = give_back
+        _LENT.add(block)
 
     def used_on(self, stream: cupy.cuda.Stream) -> None:
         """Promise that work already put on `stream` is the last of that stream to touch the block in this loan.
@@ -198,6 +202,7 @@ class Lease:
         """Give the block back; nobody may use it any more but work announced by `used_on`. Safe to call twice."""
         block, self._block = self._block, None
         if block is not None:
+            _LENT.discard(block)
             self._give_back(block)
 
     def __del__(self) -> None:
