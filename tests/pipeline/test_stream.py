@@ -448,6 +448,42 @@ def test_a_device_that_is_busy_is_named_as_the_bottleneck_though_a_batch_always_
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(
+    ("engine", "head", "message"),
+    [
+        (ToyEngine(work_s=0.02, fail_at=6), ToyHead(), "toy engine broke"),
+        (ToyEngine(), ToyHead(wait_s=0.02, fail_at=6), "toy head broke"),
+        (AskingEngine(work_s=0.02, fail_at=6), ToyHead(), "toy engine broke"),
+        (AskingEngine(), ToyHead(wait_s=0.02, fail_at=6), "toy head broke"),
+    ],
+)
+def test_what_a_model_fails_of_is_the_only_error_though_batches_wait_behind_it(
+    engine: ToyEngine, head: ToyHead, message: str
+) -> None:
+    async def main() -> None:
+        ear, ledger = Ear(), Ledger("a", 50, Ear())
+        runner = ModelRunner(toy_model(engine, head=head, max_batch=1), ear)
+        stages = toy_stream("a", lambda: ToySource(60), ToySink(), size=30)
+        serving = asyncio.create_task(runner.run())
+        await runner.ready.wait()
+        streaming = asyncio.create_task(run(stages, model=runner, ledger=ledger, ear=ear))
+        await asyncio.wait([serving])
+        assert [str(error) for error in leaves(serving.exception())] == [message]
+        streaming.cancel()
+        await asyncio.wait([streaming])
+        assert ledger.unaccounted == ledger.held == 0
+        assert ear.workers == 0
+
+    asyncio.run(main())
+
+
+def leaves(error: BaseException | None) -> list[BaseException]:
+    """Return what a group of errors holds, also in groups."""
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for one in error.exceptions for leaf in leaves(one)]
+    return [error] if error is not None else []
+
+
 def test_a_model_that_is_cancelled_does_not_wait_for_memory_that_it_holds_itself() -> None:
     async def main() -> None:
         ear, ledger = Ear(), Ledger("a", 50, Ear())

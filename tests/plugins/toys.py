@@ -192,12 +192,17 @@ class AskingEngine(ToyEngine):
 class ToyHead(StageThread):
     """Lets go of the answers, then waits as for a device: `wait_s`."""
 
-    def __init__(self, wait_s: float = 0.0) -> None:
+    def __init__(self, wait_s: float = 0.0, fail_at: int | None = None) -> None:
         super().__init__()
-        self._wait_s = wait_s
+        self._wait_s, self._fail_at = wait_s, fail_at
+        self._done = 0
 
     def process(self, item: Inference, /) -> Iterable[Frame]:
         self.check()
+        self._done += 1
+        if self._done == self._fail_at:
+            time.sleep(self._wait_s)
+            raise RuntimeError("toy head broke")
         for lease in item.outputs.values():
             lease.release()
         time.sleep(self._wait_s)

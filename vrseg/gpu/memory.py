@@ -103,7 +103,8 @@ class Pool:
         try:
             return self._free_or_new()
         except DeviceMemoryError:
-            self._gpu.pictures.free_idle()  # not under the lock of this pool: it takes those of others
+            if self._kind == "device":
+                self._gpu.pictures.free_idle()  # not under the lock of this pool: it takes those of others
         try:
             return self._free_or_new()
         except DeviceMemoryError:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vrseg.pipeline.batcher import Batcher, Inlet
-from vrseg.pipeline.channel import Channel
+from vrseg.pipeline.channel import Channel, ChannelClosedError
 from vrseg.pipeline.run import InOneVisit, StageRunner, opened, opened_on, pump
 from vrseg.pipeline.worker import Worker
 from vrseg.stage import asks_device
@@ -194,6 +194,7 @@ async def _emptying(inbox: Channel[Any], work: Coroutine[None, None, None]) -> N
 
 async def _closing(outbox: Channel[Any], work: Coroutine[None, None, None]) -> None:
     try:
-        await work
+        with suppress(ChannelClosedError):  # who takes from it has ended, and says itself why
+            await work
     finally:
         outbox.close()

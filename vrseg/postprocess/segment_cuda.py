@@ -71,7 +71,7 @@ class SegmentReader:
             self._launch(plan, launch, scores, lease.address, stream)
         crossing = None
         if self._host_results:
-            crossing = self._crossing.lend(plan.block_bytes)
+            crossing = self._crossing.lend(plan.most_crossing_bytes)
             copy_to_host(lane.gpu, crossing.address, lease.address, plan.crossing_bytes, stream)
         return SegmentReading(
             found=tuple(self._found(plan, one, lease) for one in plan.frames),

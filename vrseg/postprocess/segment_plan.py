@@ -166,8 +166,10 @@ class Plan:
     wins_bytes: int
     crossing_bytes: int
     """Of the words and the planes of 16 bits; 0 without host results."""
+    most_crossing_bytes: int
+    """The same of the largest batch."""
     block_bytes: int
-    """Of the largest batch."""
+    """All of the largest batch."""
 
 
 def plan_of(
@@ -199,6 +201,7 @@ def plan_of(
     wins_bytes = _aligned(max_batch * win_words * 4)
     windows, planes_scores = window_fields(placements, width, height, planes, spec)
     most_scores = max_batch * _aligned(planes * width * height)
+    most_crossing_bytes = wins_bytes + 2 * most_scores if host_results else 0
     return Plan(
         meaning=meaning,
         scores=scores,
@@ -209,7 +212,8 @@ def plan_of(
         win_words=win_words,
         wins_bytes=wins_bytes,
         crossing_bytes=wins_bytes + 2 * planes_scores if host_results else 0,
-        block_bytes=wins_bytes + (3 if host_results else 1) * most_scores,
+        most_crossing_bytes=most_crossing_bytes,
+        block_bytes=most_crossing_bytes + most_scores,
     )
 
 
