@@ -246,7 +246,7 @@ def test_a_lease_may_be_dropped_in_the_middle_of_anything(
 
 @pytest.mark.parametrize("closed", [False, True])
 def test_a_lease_that_ends_among_garbage_finds_the_events_of_its_block_as_they_were(
-    gpu_on_cpu: Gpu, *, closed: bool
+    any_gpu: Gpu, *, closed: bool
 ) -> None:
     """A collector finalises what it has found in any order, and CuPy's events are destroyed then."""
 
@@ -254,12 +254,13 @@ def test_a_lease_that_ends_among_garbage_finds_the_events_of_its_block_as_they_w
         def __init__(self, lease: Lease) -> None:
             self.itself, self.lease = self, lease
 
-    stream = gpu_on_cpu.new_stream()
+    any_gpu.use()
+    stream = any_gpu.new_stream()
     gc.collect()
     gc.disable()
     try:
         older = recorded(stream)  # and so found first
-        pool = Pool(gpu_on_cpu, "device", 64, limit=1, name="test")
+        pool = Pool(any_gpu, "device", 64, limit=1, name="test")
         lease = pool.lend(stream)
         lease.used_until(older)
         if closed:
@@ -269,7 +270,7 @@ def test_a_lease_that_ends_among_garbage_finds_the_events_of_its_block_as_they_w
         gc.collect()
     finally:
         gc.enable()
-    assert gpu_on_cpu.counts.snapshot().device_bytes == (0 if closed else 64)
+    assert any_gpu.counts.snapshot().device_bytes == (0 if closed else 64)
     if not closed:
         pool.lend(stream)
 
