@@ -244,6 +244,20 @@ def test_a_lease_may_be_dropped_in_the_middle_of_anything(
     assert counts.snapshot().device_bytes == 0
 
 
+def test_an_event_that_two_tell_of_is_asked_once(gpu_on_cpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who draws notes the event of its work, and the picture that comes of it notes the same."""
+    stream, asked = gpu_on_cpu.new_stream(), []
+    pool = Pool(gpu_on_cpu, "device", 64, limit=1, name="test")
+    lease = pool.lend(stream)
+    ready = recorded(stream)
+    lease.used_until(ready)
+    lease.used_until(ready)
+    lease.release()
+    monkeypatch.setattr(Event, "done", property(lambda event: asked.append(event) is None))  # type: ignore[func-returns-value]
+    pool.lend(stream)
+    assert asked == [ready]
+
+
 @pytest.mark.parametrize("closed", [False, True])
 def test_a_lease_that_ends_among_garbage_finds_the_events_of_its_block_as_they_were(
     any_gpu: Gpu, *, closed: bool

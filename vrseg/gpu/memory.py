@@ -195,8 +195,8 @@ class Lease:
         self.used_until(recorded(stream))
 
     def used_until(self, event: cupy.cuda.Event) -> None:
-        """Like `used_on`, with an event that was recorded for several leases at once."""
-        if self._block is not None:
+        """Like `used_on`, with an event that was recorded for several leases at once. Noted once, whoever says it."""
+        if self._block is not None and event not in self._block.uses:
             self._block.uses.append(event)
 
     def release(self) -> None:
