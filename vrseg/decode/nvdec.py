@@ -245,10 +245,12 @@ class NvdecSession:
         """Tell whether there was no room for pictures of NVDEC's own, which it takes with the first unit."""
         if is_want_of_memory(error) or _OUT_OF_MEMORY.search(str(error)):
             return True
+        if self._shape is not None:
+            return False
         import cupy  # noqa: PLC0415 -- as above
 
         free_bytes: int = cupy.cuda.runtime.memGetInfo()[0]
-        return self._shape is None and free_bytes < _NEXT_TO_NOTHING_BYTES
+        return free_bytes < _NEXT_TO_NOTHING_BYTES
 
     def _no_memory(self, error: Exception) -> DeviceMemoryError:
         return no_memory(f"cuda:{self._gpu.index}: NVDEC", error)
