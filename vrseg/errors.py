@@ -72,6 +72,10 @@ class OutputLostError(TransientError):
     reason = "output"
 
 
+NO_MEMORY = "out of memory: raise the limit, or run fewer or smaller streams"
+"""What is said where Python or a library says no more than that."""
+
+
 class ExhaustedError(TransientError):
     """No memory, or no thread, is left for this stream; others go on, and later there may be room again."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vrseg.assembly import backoff_of, max_batch_of, stream_stages
 from vrseg.backoff import wait_or_stop
 from vrseg.errors import (
+    NO_MEMORY,
     ConfigError,
     DeviceError,
     ExhaustedError,
@@ -90,7 +91,7 @@ async def _one_life(
         error = first_error(group)
     except* (MemoryError, BlockingIOError):  # the latter is what FFmpeg says when there is no room for a thread
         if not isinstance(error, DeviceError):  # on which nothing works any more
-            error = ExhaustedError("out of memory: raise the limit, or run fewer or smaller streams")
+            error = ExhaustedError(NO_MEMORY)
     if isinstance(error, ExhaustedError):
         gc.collect()  # what failed is held by its own traceback, and so is the memory that it had got
     return error

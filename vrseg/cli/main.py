@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vrseg.address import presentable
-from vrseg.errors import VrsegError
+from vrseg.errors import NO_MEMORY, VrsegError
 from vrseg.version import __version__
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def main() -> int:
     except (MemoryError, BaseExceptionGroup) as error:
         if not is_want_of_memory(error):
             raise
-        print("error: out of memory: raise the limit, or run fewer or smaller streams", file=sys.stderr)
+        print(f"error: {NO_MEMORY}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:  # while a command was still being loaded
         print("interrupted", file=sys.stderr)
