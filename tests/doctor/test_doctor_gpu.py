@@ -128,6 +128,7 @@ def test_a_complete_environment_is_ok(installed: Callable[..., dict[str, Finding
         "cupy-cuda13x",
         "onnxruntime-gpu",
         "PyNvVideoCodec",
+        "cuda-bindings",
         "nvidia-ml-py",
         "nvidia-cuda-nvrtc",
         providers=("CUDAExecutionProvider",),
@@ -138,7 +139,7 @@ def test_a_complete_environment_is_ok(installed: Callable[..., dict[str, Finding
 
 def test_packages_that_are_missing_come_with_the_extra(installed: Callable[..., dict[str, Finding]]) -> None:
     found = installed()
-    for name in ("CuPy", "PyNvVideoCodec", "NVML", "NVRTC"):
+    for name in ("CuPy", "CUDA bindings", "PyNvVideoCodec", "NVML", "NVRTC"):
         assert (found[name].state, found[name].remedy) == ("optional", f"{PIP} install 'vrseg[cuda]'")
 
 

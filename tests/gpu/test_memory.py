@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plugins.gpu_on_cpu import Event
+from plugins.gpu_on_cpu import CONTEXT, Event
 
 import vrseg.gpu.counts
 from vrseg.errors import DeviceError
@@ -23,6 +23,8 @@ from vrseg.gpu.memory import Pool, elapsed_s, recorded
 
 if TYPE_CHECKING:
     from random import Random
+
+    from plugins.gpu_on_cpu import Contexts
 
     from vrseg.gpu.memory import Lease
 
@@ -291,29 +293,28 @@ def test_a_lease_that_ends_among_garbage_finds_the_events_of_its_block_as_they_w
 
 @pytest.mark.parametrize("context", [0, 0xBAD])
 def test_a_thread_of_another_context_frees_in_that_of_the_memory_and_has_its_own_again(
-    gpu_on_cpu: Gpu, monkeypatch: pytest.MonkeyPatch, context: int
+    gpu_on_cpu: Gpu, contexts_on_cpu: Contexts, monkeypatch: pytest.MonkeyPatch, context: int
 ) -> None:
-    import cupy
-
-    driver, current = cupy.cuda.driver, [0xC0]
-
-    def set_current(wanted: int) -> None:
-        if wanted == 0xBAD:
-            raise driver.CUDADriverError("CUDA_ERROR_CONTEXT_IS_DESTROYED")
-        current.append(wanted)
-
-    monkeypatch.setattr(driver, "ctxGetCurrent", lambda: current[-1])
-    monkeypatch.setattr(driver, "ctxSetCurrent", set_current)
+    """Without naming its own to the driver: who names one that is gone may be answered with a crash."""
     waited: list[int] = []
-    monkeypatch.setattr(Event, "synchronize", lambda _: waited.append(current[-1]))
+    monkeypatch.setattr(Event, "synchronize", lambda _: waited.append(contexts_on_cpu.stack[-1]))
     pool = Pool(gpu_on_cpu, "device", 64, limit=1, name="test")
     lease = pool.lend(gpu_on_cpu.new_stream())
     lease.used_on(gpu_on_cpu.new_stream())
     pool.close()
-    current[:] = [context]
+    contexts_on_cpu.stack[:] = [context]
     lease.release()
-    assert waited == [0xC0]
-    assert current == ([0, 0xC0, 0] if context == 0 else [context, 0xC0])
+    assert waited == [CONTEXT]
+    assert contexts_on_cpu.stack == [context]
+
+
+def test_a_context_that_is_gone_takes_its_memory_along_and_is_said(gpu_on_cpu: Gpu, contexts_on_cpu: Contexts) -> None:
+    pool = Pool(gpu_on_cpu, "device", 64, limit=1, name="test")
+    lease = pool.lend(gpu_on_cpu.new_stream())
+    pool.close()
+    contexts_on_cpu.alive.clear()
+    with pytest.raises(DeviceError, match=r"^the CUDA driver gives no context: CUDA_ERROR_CONTEXT_IS_DESTROYED$"):
+        lease.release()
 
 
 class Named:

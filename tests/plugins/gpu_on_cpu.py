@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import threading
+from enum import IntEnum
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import cuda.bindings
 import numpy as np
 import pytest
 from plugins.cuda_on_cpu import launch_on_cpu
@@ -47,15 +50,54 @@ class Memory:
         self.ptr: int = -(-self._held.ctypes.data // _ALIGNMENT) * _ALIGNMENT
 
 
-def driver_on_cpu() -> SimpleNamespace:
-    """`cupy.cuda.driver`: one context, on all threads."""
+class Result(IntEnum):
+    """`cuda.bindings.driver.CUresult`."""
 
-    def set_current(context: int) -> None:
-        raise AssertionError(f"who had {CONTEXT:#x} wants {context:#x}")
+    CUDA_SUCCESS = 0
+    CUDA_ERROR_CONTEXT_IS_DESTROYED = 709
 
-    class CUDADriverError(RuntimeError): ...
 
-    return SimpleNamespace(ctxGetCurrent=lambda: CONTEXT, ctxSetCurrent=set_current, CUDADriverError=CUDADriverError)
+class Contexts:
+    """`cuda.bindings.driver`: every thread has a stack of contexts, and works in the topmost."""
+
+    def __init__(self) -> None:
+        self.alive = {CONTEXT}
+        self._of_thread = threading.local()
+
+    @property
+    def stack(self) -> list[int]:
+        stack: list[int] = self._of_thread.__dict__.setdefault("stack", [CONTEXT])
+        return stack
+
+    def cuCtxGetCurrent(self) -> tuple[Result, int]:  # noqa: N802 -- its name there
+        return Result.CUDA_SUCCESS, self.stack[-1]
+
+    def cuCtxPushCurrent(self, context: int) -> tuple[Result]:  # noqa: N802 -- as above
+        if context not in self.alive:
+            return (Result.CUDA_ERROR_CONTEXT_IS_DESTROYED,)
+        self.stack.append(context)
+        return (Result.CUDA_SUCCESS,)
+
+    def cuCtxPopCurrent(self) -> tuple[Result, int]:  # noqa: N802 -- as above
+        return Result.CUDA_SUCCESS, self.stack.pop()
+
+
+class CUDADriverError(RuntimeError):
+    """`cupy.cuda.driver.CUDADriverError`."""
+
+
+def driver_on_cpu(contexts: Contexts) -> SimpleNamespace:
+    """`cupy.cuda.driver`."""
+    return SimpleNamespace(ctxGetCurrent=lambda: contexts.stack[-1], CUDADriverError=CUDADriverError)
+
+
+@pytest.fixture
+def contexts_on_cpu(monkeypatch: pytest.MonkeyPatch) -> Contexts:
+    """Put the pretence in the place of `cuda.bindings.driver` for one test."""
+    contexts = Contexts()
+    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", contexts)
+    monkeypatch.setattr(cuda.bindings, "driver", contexts, raising=False)
+    return contexts
 
 
 class Stream:
@@ -135,7 +177,7 @@ def _device(index: int) -> Any:
 
 
 @pytest.fixture
-def gpu_on_cpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
+def gpu_on_cpu(monkeypatch: pytest.MonkeyPatch, contexts_on_cpu: Contexts) -> Gpu:
     """Put the pretence in the place of CuPy for one test; return what `open_gpu` would."""
     runtime = SimpleNamespace(
         memcpy=_copy,
@@ -154,7 +196,7 @@ def gpu_on_cpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
         Stream=Stream,
         get_elapsed_time=_elapsed_ms,
         runtime=runtime,
-        driver=driver_on_cpu(),
+        driver=driver_on_cpu(contexts_on_cpu),
     )
     monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
     monkeypatch.setattr(vrseg.gpu.kernels, "_compiled", lambda _, package, name: Module(source_of(package, name)))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     import av
+    from plugins.gpu_on_cpu import Contexts
 
     from vrseg.frame import U8, Frame
     from vrseg.gpu.surface import Matrix
@@ -126,7 +127,7 @@ class CUDARuntimeError(RuntimeError):
 
 
 @pytest.fixture
-def late_gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
+def late_gpu(monkeypatch: pytest.MonkeyPatch, contexts_on_cpu: Contexts) -> Gpu:
     """Put this in the place of CuPy for one test; return what `open_gpu` would."""
     monkeypatch.setattr(Stream, "by_address", {})
     runtime = SimpleNamespace(
@@ -143,7 +144,7 @@ def late_gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
         Memory=Memory,
         PinnedMemory=Memory,
         Stream=Stream,
-        driver=driver_on_cpu(),
+        driver=driver_on_cpu(contexts_on_cpu),
         runtime=runtime,
     )
     monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))

@@ -23,6 +23,8 @@ from vrseg.gpu.device import Gpu
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from plugins.gpu_on_cpu import Contexts
+
 
 class CudaError(RuntimeError):
     """`cupy.cuda.runtime.CUDARuntimeError`."""
@@ -194,7 +196,7 @@ def _fill(address: int, value: int, size: int, stream: int) -> None:
 
 
 @pytest.fixture
-def onnx_on_cpu(monkeypatch: pytest.MonkeyPatch) -> Sessions:
+def onnx_on_cpu(monkeypatch: pytest.MonkeyPatch, contexts_on_cpu: Contexts) -> Sessions:
     """Put both pretences in place for one test."""
     runtime = SimpleNamespace(
         memcpyAsync=_copy,
@@ -212,7 +214,7 @@ def onnx_on_cpu(monkeypatch: pytest.MonkeyPatch) -> Sessions:
         Stream=Stream,
         get_elapsed_time=lambda _begun, _done: 1.0,
         runtime=runtime,
-        driver=driver_on_cpu(),
+        driver=driver_on_cpu(contexts_on_cpu),
     )
     monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
     sessions = Sessions()

@@ -10,7 +10,12 @@ from vrseg.doctor.finding import Finding, pip
 
 _CUPY = "cupy-cuda13x"
 _EXTRA = "vrseg[cuda]"
-_OTHERS = {"NVRTC": "nvidia-cuda-nvrtc", "NVML": "nvidia-ml-py", "PyNvVideoCodec": "PyNvVideoCodec"}
+_OTHERS = {
+    "CUDA bindings": "cuda-bindings",
+    "NVRTC": "nvidia-cuda-nvrtc",
+    "NVML": "nvidia-ml-py",
+    "PyNvVideoCodec": "PyNvVideoCodec",
+}
 
 
 def look_at_gpu_packages() -> list[Finding]:

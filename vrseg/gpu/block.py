@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from vrseg.errors import DeviceError
 from vrseg.gpu.guard import failing_as_device
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import cupy
 
     from vrseg.gpu.device import Gpu
@@ -24,25 +27,21 @@ class Block:
         self.uses: list[cupy.cuda.Event] = []
         self._memory = memory  # frees itself when it is dropped
         self._driver = driver
-        self._context: int = driver.ctxGetCurrent()
+        self._context = _answer(driver.cuCtxGetCurrent())
 
     def free(self) -> None:
         """Wait for them, then let go.
 
         In any thread, for that is where the last reference is dropped: it may be at work on another GPU, or on none, or
         have had a CUDA context of its own that is gone.
+
+        Raises:
+            DeviceError: the context of this memory is gone.
         """
-        before: int = self._driver.ctxGetCurrent()
-        if before != self._context:
-            self._driver.ctxSetCurrent(self._context)
-        try:
+        with _on_top(self._driver, self._context):
             while self.uses:
                 self.uses.pop().synchronize()  # and is dropped, which needs the context too
             self._memory = None
-        finally:
-            if before != self._context:
-                with suppress(self._driver.CUDADriverError):  # that which is gone
-                    self._driver.ctxSetCurrent(before)
 
 
 def allocate(gpu: Gpu, kind: Kind, size_bytes: int, name: str) -> Block:
@@ -52,8 +51,31 @@ def allocate(gpu: Gpu, kind: Kind, size_bytes: int, name: str) -> Block:
         DeviceMemoryError: there is not so much.
     """
     import cupy  # noqa: PLC0415 -- GPU libraries load only when a GPU is chosen
+    from cuda.bindings import driver  # noqa: PLC0415 -- as above
 
     with failing_as_device(f"cuda:{gpu.index}: no {size_bytes / 1e6:.1f} MB of {kind} memory for {name}"):
         # Straight from the driver: CuPy's own pools would keep what these pools have freed.
         memory = cupy.cuda.Memory(size_bytes) if kind == "device" else cupy.cuda.PinnedMemory(size_bytes)
-        return Block(memory, cupy.cuda.driver)
+        return Block(memory, driver)
+
+
+@contextmanager
+def _on_top(driver: Any, context: Any) -> Iterator[None]:
+    """Put a context on top of those of this thread, and take it off again.
+
+    It is not set instead of another and that one set again: what the driver does with the handle of a context that is
+    gone is undefined (CUDA Driver API, cuCtxDestroy).
+    """
+    _answer(driver.cuCtxPushCurrent(context))
+    try:
+        yield
+    finally:
+        _answer(driver.cuCtxPopCurrent())
+
+
+def _answer(answer: tuple[Any, ...]) -> Any:
+    """Return what a function of the driver gave, beside its status."""
+    status, *given = answer
+    if status:
+        raise DeviceError(f"the CUDA driver gives no context: {status.name}")
+    return given[0] if given else None

@@ -51,6 +51,7 @@ def open_gpu(index: int = 0) -> Gpu:
         DeviceError: CuPy, the driver or the device is missing or does not work.
     """
     try:
+        import cuda.bindings.driver  # noqa: F401, PLC0415 -- memory needs it, and it had better be missed here
         import cupy  # noqa: PLC0415 -- as above
     except ImportError as error:
         raise DeviceError(f"device cuda: {first_line(error)}; install the extra: pip install 'vrseg[cuda]'") from error
