@@ -35,8 +35,8 @@ def bodies_of(spool: Spool, count: int = 1000) -> list[bytes]:
     return [letter.body for letter in spool.oldest(count)]
 
 
-def letters_of(path: Path | None, counts: Counter[str]) -> SpooledLetters:
-    return SpooledLetters("door", path, 100_000, counts, structlog.stdlib.get_logger())
+def letters_of(path: Path | None, counts: Counter[str], limit_bytes: int = 100_000) -> SpooledLetters:
+    return SpooledLetters("door", path, limit_bytes, counts, structlog.stdlib.get_logger())
 
 
 def test_letters_come_out_in_the_order_in_which_they_were_put_in(tmp_path: Path) -> None:
@@ -259,4 +259,38 @@ def test_a_delivery_that_begins_again_delivers_each_letter_once(tmp_path: Path, 
     found = [json.loads(one.body)["number"] for one in letters.oldest(10)]
     assert found == ([2, 3] if on_disk else [3])
     assert counts == ({} if on_disk else {"disk": 1}), "what was in memory only is counted"
+    letters.close()
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.one_of(st.integers(1, 30), st.sampled_from(["ask", "take"])), max_size=30),
+    st.integers(0, 1500),
+)
+def test_each_letter_is_delivered_or_told_of_as_dropped_never_both(actions: list[int | str], limit_bytes: int) -> None:
+    counts: Counter[str] = Counter()
+    letters = letters_of(None, counts, limit_bytes)
+    letters.open()
+    added, on_their_way, came = 0, [], []
+    for action in [*actions, "take", "ask", "take", "ask", "take"]:
+        if isinstance(action, int):
+            letters.add([{"kind": "enter", "number": number} for number in range(added, added + action)])
+            added += action
+        elif action == "ask":
+            on_their_way = letters.oldest(40)
+        else:
+            letters.delivered(on_their_way)
+            came += [json.loads(one.body) for one in on_their_way]
+            on_their_way = []
+    told = known = 0
+    last = -1
+    for one in came:
+        if one["kind"] == "dropped":
+            told += one["count"]
+        else:
+            assert last < one["number"] <= known + told, "in order, and no gap before somebody is told of it"
+            last, known = one["number"], known + 1
+    assert known + told == added
+    assert counts["spool_full"] == told
+    assert len(letters) == 0
     letters.close()

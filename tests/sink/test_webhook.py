@@ -273,17 +273,21 @@ def test_a_webhook_of_a_stream_that_is_gone_leaves_no_file(receiver: Receiver, t
     assert not list(tmp_path.iterdir())
 
 
-def test_what_the_spool_could_not_hold_is_told_of_first(receiver: Receiver) -> None:
-    receiver.stop()
+def test_what_the_spool_could_not_hold_is_told_of_before_what_came_after(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vrseg.sink.webhook.TIMEOUT_S", 8.0)
+    receiver.answers = [1.0]
     with hook(receiver.uri, limit=1000) as outlet:
-        for number in range(100):
+        outlet.put(event(0))
+        wait_for(lambda: receiver.requests)  # it is on its way, and will arrive
+        for number in range(1, 100):
             outlet.put(event(number))
-        wait_for(lambda: outlet.dropped)
-        time.sleep(0.1)
-        receiver.start()
-        wait_for(lambda: receiver.events and outlet.waiting == 0)
-    told, *rest = receiver.events
-    assert (told["kind"], told["count"], told["stream"]) == ("dropped", 100 - len(rest), "door")
+        wait_for(lambda: outlet.waiting + sum(outlet.dropped.values()) == 100)
+        wait_for(lambda: outlet.waiting == 0)
+    first, told, *rest = receiver.events
+    assert first["number"] == 0, "what is on its way is not dropped, though it is the oldest"
+    assert (told["kind"], told["count"], told["stream"]) == ("dropped", 99 - len(rest), "door")
     assert [one["number"] for one in rest] == list(range(100 - len(rest), 100))
     assert outlet.dropped == {"spool_full": told["count"]}
 

@@ -40,7 +40,7 @@ class Spool:
 
     Args:
         path: the file, or None to keep everything in memory.
-        limit_bytes: beyond it the oldest letters are dropped, and counted in `dropped`.
+        limit_bytes: beyond it the oldest letters that are not on their way are dropped, and counted in `dropped`.
 
     Raises:
         OSError, sqlite3.Error: the file cannot be made, belongs to another process, or is no such file.
@@ -134,14 +134,17 @@ class Spool:
         found = self._opened().execute("SELECT seq FROM sqlite_sequence WHERE name = 'letters'").fetchone()
         return found[0] if found else 0
 
-    def add(self, bodies: Sequence[bytes]) -> int:
-        """Put letters at the end, dropping from the front what is too much; return how many were dropped."""
+    def add(self, bodies: Sequence[bytes], *, keep_to: int = 0) -> int:
+        """Put letters at the end, dropping from the front what is too much; return how many were dropped.
+
+        Letters up to number `keep_to` stay: they are on their way, and may arrive.
+        """
         base = self._opened()
         with _transaction(base):
             base.executemany("INSERT INTO letters (body) VALUES (?)", [(body,) for body in bodies])
             count = self._count + len(bodies)
             size = self._bytes + sum(len(body) + _OVERHEAD_BYTES for body in bodies)
-            dropped, freed = self._make_room(base, size - self._limit_bytes)
+            dropped, freed = self._make_room(base, size - self._limit_bytes, keep_to)
             if dropped:
                 _note(base, "dropped", self._dropped + dropped)
         self._count, self._bytes, self._dropped = count - dropped, size - freed, self._dropped + dropped
@@ -187,12 +190,16 @@ class Spool:
         assert self._base is not None  # noqa: S101 -- used between open and close
         return self._base
 
-    def _make_room(self, base: sqlite3.Connection, excess: int) -> tuple[int, int]:
-        """Delete from the front until `excess` bytes are free; return how many letters and bytes that were."""
+    def _make_room(self, base: sqlite3.Connection, excess: int, after: int) -> tuple[int, int]:
+        """Delete the first ones with higher numbers than `after` until `excess` bytes are free, or none is left.
+
+        Returns how many letters and bytes that were.
+        """
         dropped = freed = 0
         while freed < excess:
             rows = base.execute(
-                "SELECT id, length(body) + ? FROM letters ORDER BY id LIMIT ?", (_OVERHEAD_BYTES, _ROWS_AT_ONCE)
+                "SELECT id, length(body) + ? FROM letters WHERE id > ? ORDER BY id LIMIT ?",
+                (_OVERHEAD_BYTES, after, _ROWS_AT_ONCE),
             ).fetchall()
             last = None
             for number, size in rows:
@@ -201,7 +208,7 @@ class Spool:
                 last, dropped, freed = number, dropped + 1, freed + size
             if last is None:
                 break
-            base.execute("DELETE FROM letters WHERE id <= ?", (last,))
+            base.execute("DELETE FROM letters WHERE id > ? AND id <= ?", (after, last))
         return dropped, freed
 
 

@@ -56,6 +56,8 @@ class SpooledLetters:
         self._disk_failed = False
         self._delivered_to = 0
         """Number of the last letter that was delivered; it may still be in the spool."""
+        self._handed_to = 0
+        """Number of the last letter that was handed out; it may arrive, so it is not one to drop."""
         self._told = 0
         """Dropped letters that somebody was told of, which the spool does not know yet."""
         self.news = asyncio.Event()
@@ -72,6 +74,7 @@ class SpooledLetters:
             self._spool = Spool(None, self._limit_bytes)
             self._spool.open()
         self._delivered_to = min(self._delivered_to, self._spool.last)  # another file counts from the beginning
+        self._handed_to = self._delivered_to
         if len(self._spool):
             self.news.set()
 
@@ -121,8 +124,9 @@ class SpooledLetters:
         """Keep records until they are delivered."""
         if not records:
             return
+        bodies = [json.dumps(one, separators=(",", ":")).encode() for one in records]
         try:
-            dropped = self._spool.add([json.dumps(one, separators=(",", ":")).encode() for one in records])
+            dropped = self._spool.add(bodies, keep_to=self._handed_to)
         except sqlite3.Error as error:
             self._counts["disk"] += len(records)
             self._complain(error)
@@ -137,14 +141,16 @@ class SpooledLetters:
     def oldest(self, count: int) -> list[Letter]:
         """Return the letters to deliver next; where some were dropped, the first one says so.
 
-        On a disk that fails there are none: it is asked again with the next news.
+        They are not dropped any more. On a disk that fails there are none: it is asked again with the next news.
         """
         told = [self._notice()] if self._spool.dropped > self._told else []
         try:
-            return told + self._spool.oldest(count - len(told), after=self._delivered_to)
+            letters = self._spool.oldest(count - len(told), after=self._delivered_to)
         except sqlite3.Error as error:
             self._complain(error)
             return []
+        self._handed_to = max([self._handed_to, *(one.number for one in letters)])
+        return told + letters
 
     def delivered(self, letters: list[Letter]) -> None:
         """Forget letters: they are where they belong, or nobody wants them. A full disk is asked again later."""
