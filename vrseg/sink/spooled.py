@@ -7,7 +7,7 @@ import json
 import sqlite3
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 
 from vrseg.backoff import Backoff
@@ -36,7 +36,8 @@ class SpooledLetters:
         stream: which they are of.
         path: of the spool.
         limit_bytes: of the spool.
-        counts: gets `spool_full` and `disk`, which is also what was in memory for want of a disk.
+        counts: gets what became of records: `spool_full`, `disk`, which is also what was in memory for want of a disk,
+            and what `done` is told.
         log: is told once of each thing that goes wrong.
     """
 
@@ -74,7 +75,7 @@ class SpooledLetters:
             self._spool = Spool(None, self._limit_bytes)
             self._spool.open()
         self._delivered_to = min(self._delivered_to, self._spool.last)  # another file counts from the beginning
-        self._handed_to = self._delivered_to
+        self._handed_to = min(self._handed_to, self._spool.last)
         if len(self._spool):
             self.news.set()
 
@@ -152,8 +153,11 @@ class SpooledLetters:
         self._handed_to = max([self._handed_to, *(one.number for one in letters)])
         return told + letters
 
-    def delivered(self, letters: list[Letter]) -> None:
-        """Forget letters: they are where they belong, or nobody wants them. A full disk is asked again later."""
+    def done(self, letters: list[Letter], outcome: Literal["delivered", "refused"]) -> None:
+        """Forget letters: they are where they belong, or nobody wants them. A full disk is asked again later.
+
+        What was waiting is counted as `outcome` after it no longer waits; who is told of dropped ones is not counted.
+        """
         for one in letters:
             if one.number == _NOTICE:
                 self._told += json.loads(one.body)["count"]
@@ -166,6 +170,7 @@ class SpooledLetters:
                 self._told = 0
         except sqlite3.Error as error:
             self._complain(error)
+        self._counts[outcome] += sum(one.number != _NOTICE for one in letters)
 
     def _complain(self, error: sqlite3.Error) -> None:
         if not self._disk_failed:

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from email.utils import parsedate_to_datetime
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -62,12 +62,15 @@ class Webhook:
         log: structlog.stdlib.BoundLogger,
     ) -> None:
         self.counts: Counter[str] = Counter()
-        self.waiting = 0
         self._uri = uri
         self._secret = secret
         self._forget = False
         self._log = log.bind(stream=stream, receiver=_host_of(uri))
         self._letters = SpooledLetters(stream, spool, spool_bytes, self.counts, self._log)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._letters)
 
     async def run(self, mailbox: Mailbox) -> None:
         self._letters.open()
@@ -76,7 +79,6 @@ class Webhook:
                 delivering = group.create_task(self._deliver())
                 while records := await mailbox.take():
                     self._letters.add(records)
-                    self.waiting = len(self._letters)
                 self._letters.end()
                 await asyncio.wait([delivering], timeout=GRACE_S)
                 delivering.cancel()
@@ -94,13 +96,11 @@ class Webhook:
                 await self._letters.news.wait()
                 self._letters.news.clear()
                 while batch := fitting(self._letters.oldest(BATCH_EVENTS)):
-                    await self._send(session, batch)
-                    self._letters.delivered(batch)
-                    self.waiting = len(self._letters)
+                    self._letters.done(batch, await self._send(session, batch))
                 if self._letters.closing.is_set():
                     return
 
-    async def _send(self, session: aiohttp.ClientSession, batch: list[Letter]) -> None:
+    async def _send(self, session: aiohttp.ClientSession, batch: list[Letter]) -> Literal["delivered", "refused"]:
         """Return once the batch is taken or refused."""
         body = b'{"events":[' + b",".join(letter.body for letter in batch) + b"]}"
         waits = PATIENCE.delays_s()
@@ -108,14 +108,12 @@ class Webhook:
         while True:
             problem, retry_after_s = await self._post(session, body)
             if problem is None:
-                self.counts["delivered"] += len(batch)
                 if lost:
                     self._log.info("webhook works again")
-                return
+                return "delivered"
             if retry_after_s is None:
-                self.counts["refused"] += len(batch)
                 self._log.error("events dropped", reason="refused", count=len(batch), detail=problem)
-                return
+                return "refused"
             if not lost:
                 self._log.warning("webhook fails", detail=problem, next="events wait; it is tried again")
                 lost = True
