@@ -34,6 +34,7 @@ class Still:
         self.is_open = False
         self.broken: type[Exception] | None = None
         self.threads: set[int] = set()
+        self.begun = threading.Event()
 
     def open(self) -> None:
         self.is_open = True
@@ -41,6 +42,7 @@ class Still:
     def process(self, frame: Frame, /) -> Iterable[bytes]:
         assert self.is_open
         self.threads.add(threading.get_ident())
+        self.begun.set()
         time.sleep(self.takes_s)
         if self.broken:
             raise self.broken("no such picture")
@@ -81,15 +83,40 @@ def test_nothing_is_done_while_nobody_watches() -> None:
         await show(tap, 0.1)
         assert still.made == 0
         with feed.watched():
-            await show(tap, 0.05)
-        assert still.made
-        made = still.made
+            tap.show(FRAME)
+            assert await feed.next(0, 5)
         assert tap.watch is None
         await show(tap, 0.2)
-        assert still.made == made
+        assert still.made == 1
         assert not still.is_open
 
     run(scenario, Still())
+
+
+def test_a_viewer_who_has_left_at_once_leaves_nothing_open() -> None:
+    async def scenario(tap: Tap, feed: Feed, still: Still) -> None:
+        with feed.watched():
+            tap.show(FRAME)
+        await asyncio.sleep(0.1)
+        assert (still.made, still.is_open) == (0, False)
+        with feed.watched():
+            await asyncio.sleep(0)
+            tap.show(FRAME)
+            assert await feed.next(0, 5), "the next one is served"
+
+    run(scenario, Still())
+
+
+def test_nobody_is_shown_a_picture_from_before_he_came() -> None:
+    async def scenario(tap: Tap, feed: Feed, still: Still) -> None:
+        with feed.watched():
+            tap.show(FRAME)
+            assert await asyncio.to_thread(still.begun.wait, 5)
+        with feed.watched():
+            assert await feed.next(0, 0.5) is None
+        assert still.made == 1
+
+    run(scenario, Still(takes_s=0.2))
 
 
 def test_one_picture_serves_all_at_a_bounded_rate() -> None:
@@ -97,7 +124,7 @@ def test_one_picture_serves_all_at_a_bounded_rate() -> None:
         async def watch() -> list[bytes]:
             number, pictures = 0, []
             with feed.watched():
-                while picture := await feed.next(number, 0.3):
+                while picture := await feed.next(number, 2.0):
                     number = picture.number
                     pictures.append(picture.jpeg)
             return pictures
@@ -120,12 +147,12 @@ def test_a_slow_picture_holds_up_nobody_and_one_frame() -> None:
             began_s = time.monotonic()
             for _ in range(1000):
                 tap.show(FRAME)
-            assert time.monotonic() - began_s < 0.1
+            assert time.monotonic() - began_s < 0.5, "a picture takes a second"
             picture = await feed.next(0, 5)
         assert picture is not None
         assert still.made == 1
 
-    run(scenario, Still(takes_s=0.2))
+    run(scenario, Still(takes_s=1.0))
 
 
 @pytest.mark.parametrize("error", [MediaError, MemoryError, OSError])
@@ -135,7 +162,7 @@ def test_a_picture_that_cannot_be_made_is_left_out_whatever_the_reason(error: ty
             still.broken = error
             tap.show(FRAME)
             with capture_logs() as said:
-                assert await feed.next(0, 0.15) is None
+                assert await feed.next(0, 0.5) is None
             (warning,) = said
             assert warning["log_level"] == "warning"
             assert (warning["reason"], warning["detail"]) == (error.__name__, "no such picture")

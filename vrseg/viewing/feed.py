@@ -67,6 +67,8 @@ class Feed:
         self._sum_up = sum_up
         self._stages: tuple[AnyStage, ...] = ()
         self._viewers = 0
+        self._watching = 0
+        """How often the last viewer has left."""
         self._due_s = 0.0
         self._number = 0
         self._latest: Picture | None = None
@@ -84,6 +86,7 @@ class Feed:
             self._viewers -= 1
             if self._viewers == 0:
                 self._tap.watch = None
+                self._watching += 1
                 self._latest = None  # what is shown is never older than the watching
                 self._close()
 
@@ -103,11 +106,13 @@ class Feed:
             return
         # From when it was due, not from now: else frames that come every 33 ms would be taken every 133, not 100.
         self._due_s = max(self._due_s + 1 / MOST_PER_S, now_s)
-        self._making = asyncio.get_running_loop().create_task(self._make(frame))
+        self._making = asyncio.get_running_loop().create_task(self._make(frame, self._watching))
 
-    async def _make(self, frame: Frame) -> None:
+    async def _make(self, frame: Frame, watching: int) -> None:
         taken = time.time() - (time.monotonic() - frame.decoded_s)
         try:
+            if watching != self._watching:
+                return  # the stages are being closed
             jpeg, found = await self._worker.submit(self._work, frame)
         except Exception as error:  # noqa: BLE001 -- no memory, a fault of a library: there will be another frame
             reason = type(error).__name__
@@ -115,7 +120,7 @@ class Feed:
             return
         finally:
             self._making = None
-        if self._viewers:
+        if watching == self._watching:
             self._number += 1
             self._latest = Picture(number=self._number, jpeg=jpeg, found=found, taken=taken)
             news, self._news = self._news, asyncio.Event()
