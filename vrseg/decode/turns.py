@@ -72,11 +72,12 @@ class _Job:
         try:
             next(self._steps)
         except StopIteration:
-            self._done.release()
+            self.error = None
         except BaseException as error:  # noqa: BLE001 -- it is raised again where the job came from
-            self.give_up(error)
+            self.error = error
         else:
             return True
+        self._done.release()  # not in the handler, which holds the error until it ends
         return False
 
     def give_up(self, error: BaseException) -> None:
