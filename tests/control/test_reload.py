@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.alone
 
-FRAMES = 200
+FRAMES = 1000
 
 
 def camera(rate: int = 15) -> dict[str, Any]:

@@ -231,7 +231,18 @@ def test_no_more_than_the_bound_is_held(many_groups: tuple[Path, list[Frame]]) -
 
 
 def test_several_lanes_work(many_groups: tuple[Path, list[Frame]]) -> None:
-    lanes = Lanes(SlowDecoder)
+    all_have_one = threading.Barrier(3)
+
+    class Patient(LaneDecoder):
+        met = False
+
+        def process(self, item: Packet, /) -> Iterable[Frame]:
+            if not self.met:
+                all_have_one.wait(10)
+                self.met = True
+            return super().process(item)
+
+    lanes = Lanes(Patient)
     segmented(packets_of(many_groups[0]), lanes, lanes=3, ahead=60)
     assert sum(lane.segments for lane in lanes.made) == 15
     assert all(lane.segments for lane in lanes.made)

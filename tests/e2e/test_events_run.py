@@ -86,6 +86,7 @@ def test_what_happens_while_the_broker_is_down_is_told_even_after_the_daemon_was
     start_daemon(config, environment=state)
     wait_for(lambda: len(listener.payloads("site/hall/event")) >= 4, 20.0)
     listener.close()
+    wait_for(lambda: len(events_in(tmp_path / "events.jsonl")) >= 4)
     told = [event["event_id"] for event in events_in(tmp_path / "events.jsonl")]
     heard = [event["event_id"] for event in listener.payloads("site/hall/event")]
     assert heard[:4] == told[:4], "in order, and nothing is missing"

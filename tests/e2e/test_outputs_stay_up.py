@@ -67,8 +67,7 @@ def test_a_receiver_goes_away_and_returns_and_nothing_else_notices(
     assert daemon.stream("door")["state"] == "running"
     assert daemon.stream("door")["reconnects"] == 0
     received = tmp_path / "received.flv"
-    receiver = ffmpeg("-listen", "1", "-i", uri, "-c", "copy", str(received))
-    wait_until_listening(port)
+    receiver = ffmpeg("-listen", "1", "-i", uri, "-c", "copy", str(received))  # listens until the first has come
     daemon.wait_for(lambda: output(daemon, 0)["state"] == "up", 15, "the push is back")
     assert value(daemon, "vrseg_output_packets_dropped_total", output="0", reason="reconnecting") > 10
     assert value(daemon, "vrseg_output_packets_dropped_total", output="1") == 0

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from plugins.daemon import Daemon
 
 DISK_MB = 4
+LISTENER = "listener"
 SOURCE = {"uri": "synthetic:160x120@10?figures=1"}
 EVERYWHERE = {"points": [[0, 0], [1, 0], [1, 1], [0, 1]], "debounce": "200ms", "cover": 0.005}
 LONGEST_HOLE_S = 1.0
@@ -72,12 +73,22 @@ class Site:
         return self.folder / f"{name}.mkv"
 
 
+def broker_that_is_away(folder: Path) -> Broker:
+    """A broker that is away, and that will keep all for `LISTENER` from its first moment on."""
+    lines = ["allow_anonymous true", "persistence true", f"persistence_location {folder}/", "user root"]
+    broker = Broker(folder, *lines)
+    broker.start()
+    Listener(broker.port, session=LISTENER).close()
+    broker.stop()
+    return broker
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("outputs")
     receiver = RtspServer(unused_port(), "/live", ["--record"])
     receiver.start()
-    made = Site(folder, Broker(folder, "allow_anonymous true"), RtspProxy(receiver.port))
+    made = Site(folder, broker_that_is_away(folder), RtspProxy(receiver.port))
     with made.stack:
         made.stack.callback(made.broker.kill)
         made.stack.callback(receiver.kill)
@@ -162,12 +173,13 @@ def test_events_wait_on_disk_while_the_broker_is_dead(daemon: Daemon, site: Site
     wait_for_more(daemon, "told", 10)
     assert value(daemon, "vrseg_results_dropped_total", stream="told") == 0
     site.broker.start()
-    listener = Listener(site.broker.port)
+    listener = Listener(site.broker.port, session=LISTENER)
     site.stack.callback(listener.close)
-    daemon.wait_for(lambda: waiting() == 0, 20, "they are delivered")
-    written = [json.loads(line)["event_id"] for line in (site.folder / "events.jsonl").read_text().splitlines()]
+    daemon.wait_for(lambda: waiting() == 0, 45, "they are delivered")
     wait_for(lambda: len(listener.payloads("site/told/event")) >= 2)
     heard = [event["event_id"] for event in listener.payloads("site/told/event")]
+    wait_for(lambda: len((site.folder / "events.jsonl").read_text().splitlines()) >= len(heard))
+    written = [json.loads(line)["event_id"] for line in (site.folder / "events.jsonl").read_text().splitlines()]
     assert heard == written[: len(heard)], "in order, and each once"
 
 

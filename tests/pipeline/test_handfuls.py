@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plugins.toys import Ear, ToyDecoder, ToyEncoder, ToyRecorder, ToySink, ToySource, toy_stream
+from plugins.toys import Ear, FillingSource, ToyDecoder, ToyEncoder, ToyRecorder, ToySink, toy_stream
 
 from vrseg.pipeline.ledger import Ledger
 from vrseg.pipeline.outputs import OutputStages
@@ -48,13 +48,6 @@ def visits(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     monkeypatch.setattr(Worker, "submit", counting)
     return told
-
-
-class FillingSource(ToySource):
-    """Gives all that it has in one read."""
-
-    def read(self) -> Any:
-        return [packet for _ in range(self.count - self.sent) for packet in super(FillingSource, self).read()]
 
 
 class Forgetting(ToyEncoder):

@@ -14,6 +14,7 @@ from plugins.toys import (
     AskingEngine,
     AskingPreprocess,
     Ear,
+    FillingSource,
     ToyDecoder,
     ToyEncoder,
     ToyEngine,
@@ -107,7 +108,7 @@ def test_a_slow_output_makes_a_live_stream_drop_frames_and_keeps_the_rest_young(
         await with_model(runner, lambda: run(stages, model=runner, ledger=ledger, ear=ear))
         entered, ended = books(ledger)
         assert entered == ended == 120
-        assert max(encoder.ages_s) < 0.35
+        assert max(encoder.ages_s) < 0.45, "a frame that is on its way to the thread is not looked at again"
         assert {reason for _, _, reason in ear.dropped} <= {"queue_full", "max_age"}
         assert len(ear.dropped) > 90
 
@@ -123,7 +124,7 @@ def test_a_slow_output_does_not_slow_the_stream_beside_it() -> None:
         def live(name: str, sink: ToySink) -> StreamStages:
             return toy_stream(
                 name,
-                lambda: ToySource(150, interval_s=0.01, live=True),
+                lambda: ToySource(100, interval_s=0.02, live=True),
                 sink,
                 policy="drop_oldest",
                 max_age_s=0.3,
@@ -137,7 +138,7 @@ def test_a_slow_output_does_not_slow_the_stream_beside_it() -> None:
             )
 
         await with_model(runner, both)
-        assert second.delivered >= 0.9 * 150
+        assert second.delivered >= 0.8 * 100
         assert first.delivered < 20
 
     asyncio.run(main())
@@ -433,6 +434,9 @@ def test_preprocessing_and_inference_that_only_ask_a_device_share_a_thread() -> 
 
 
 def test_a_device_that_is_busy_is_named_as_the_bottleneck_though_a_batch_always_waits_for_the_head() -> None:
+    class Engine(AskingEngine):
+        device_s = 0.1
+
     class Head(ToyHead):
         device_s = 0.001
 
@@ -440,8 +444,8 @@ def test_a_device_that_is_busy_is_named_as_the_bottleneck_though_a_batch_always_
         recorder = Recorder(Metrics(CollectorRegistry()), make_logger("text", "error"))
         ledger = Ledger("a", 6, recorder)
         recorder.add_stream(ledger)
-        runner = ModelRunner(toy_model(AskingEngine(), head=Head(wait_s=0.022), max_batch=1), recorder)
-        stages = toy_stream("a", lambda: ToySource(60), ToySink())
+        runner = ModelRunner(toy_model(Engine(), head=Head(wait_s=0.11), max_batch=1), recorder)
+        stages = toy_stream("a", lambda: ToySource(15), ToySink())
         await with_model(runner, lambda: run(stages, model=runner, ledger=ledger, ear=recorder))
         assert find_bottleneck(recorder.overall()).stage == "infer"
 
@@ -506,10 +510,6 @@ def test_a_model_that_is_cancelled_does_not_wait_for_memory_that_it_holds_itself
 
 @pytest.mark.parametrize(("live", "size", "handful"), [(True, 4, 4), (True, 2, 2), (True, 9, 4), (False, 4, 8)])
 def test_live_packets_are_decoded_in_handfuls_that_the_queue_has_room_for(live: bool, size: int, handful: int) -> None:
-    class Clump(ToySource):
-        def read(self) -> list[Packet]:
-            return [packet for _ in range(self.count - self.sent) for packet in super(Clump, self).read()]
-
     class Counting(ToyDecoder):
         done = 0
 
@@ -524,7 +524,9 @@ def test_live_packets_are_decoded_in_handfuls_that_the_queue_has_room_for(live: 
     async def main() -> None:
         ear, ledger, decoder = Ear(), Ledger("a", 50, Ear()), Counting("a")
         runner = ModelRunner(toy_model(), ear)
-        stages = toy_stream("a", lambda: Clump(64), ToySink(), make_decoder=lambda _: decoder, size=size, live=live)
+        stages = toy_stream(
+            "a", lambda: FillingSource(64), ToySink(), make_decoder=lambda _: decoder, size=size, live=live
+        )
         handfuls: Counter[int] = Counter()
         stages.taps.input.watch = lambda _frame: handfuls.update([decoder.done])  # the same for all of one visit
         await with_model(runner, lambda: run(stages, model=runner, ledger=ledger, ear=ear))
@@ -539,7 +541,8 @@ def test_a_slow_output_is_named_as_the_bottleneck(room: int, frames: int, work_s
         recorder = Recorder(Metrics(CollectorRegistry()), make_logger("text", "error"))
         ledger = Ledger("a", room, recorder)
         recorder.add_stream(ledger)
-        stages = toy_stream("a", lambda: ToySource(frames), ToySink(work_s=work_s))
+        # Nothing else that a busy machine could be slow at: to fill the queue takes less time than to empty it.
+        stages = replace(toy_stream("a", lambda: FillingSource(frames), ToySink(work_s=work_s)), render=None)
         await run(stages, model=None, ledger=ledger, ear=recorder)
         assert find_bottleneck(recorder.overall()).kind == "sink"
 

@@ -22,7 +22,7 @@ _PROGRAM = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbi
 
 
 class Broker:
-    """A broker on a fixed port; what is retained does not outlive it."""
+    """A broker on a fixed port; what is retained does not outlive it, unless it is `stop`ped with persistence."""
 
     def __init__(self, folder: Path, *settings: str) -> None:
         self.port = unused_port()
@@ -36,6 +36,13 @@ class Broker:
         self._process = subprocess.Popen([_PROGRAM, "-c", str(self._config)], stderr=subprocess.DEVNULL)
         wait_until_listening(self.port)
 
+    def stop(self) -> None:
+        """End it in order: with `persistence true`, it will know its sessions again."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.terminate()
+            assert process.wait(5) == 0
+
     def kill(self) -> None:
         process, self._process = self._process, None
         if process is not None:
@@ -44,13 +51,16 @@ class Broker:
 
 
 class Listener:
-    """Subscribes to everything, and notes what comes, in order."""
+    """Subscribes to everything, and notes what comes, in order.
 
-    def __init__(self, port: int, **credentials: str) -> None:
+    `session`: a name under which the broker keeps what comes while nobody listens.
+    """
+
+    def __init__(self, port: int, *, session: str = "", **credentials: str) -> None:
         self.heard: list[tuple[str, bytes, bool]] = []
         """Topic, payload, and whether it was retained."""
         self._ready = threading.Event()
-        self._client = paho.Client(CallbackAPIVersion.VERSION2)
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=session, clean_session=not session)
         if credentials:
             self._client.username_pw_set(**credentials)
         self._client.on_message = self._note

@@ -10,6 +10,7 @@ import ctypes
 import sys
 from collections import deque
 from dataclasses import replace
+from itertools import count
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ class Memory:
         self.ptr: int = self._held.ctypes.data
 
     def __del__(self) -> None:
-        for stream in Stream.by_address.values():
+        for stream in list(Stream.by_address.values()):  # at one blow: another thread may make one
             stream.synchronize()  # as the driver does before it frees memory
 
 
@@ -51,10 +52,11 @@ class Stream:
 
     by_address: dict[int, Stream] = {}
     """All streams of the process, as the driver knows them."""
+    addresses = count(0x1000, 16)
 
     def __init__(self, *, non_blocking: bool) -> None:
         assert non_blocking
-        self.ptr = 0x1000 + 16 * len(self.by_address)
+        self.ptr = next(Stream.addresses)
         self.by_address[self.ptr] = self
         self.ended = 0
         self._work: deque[Callable[[], None]] = deque()

@@ -80,6 +80,13 @@ class ToySource:
         self.closed += 1
 
 
+class FillingSource(ToySource):
+    """Gives all that it has in one read."""
+
+    def read(self) -> list[Packet]:
+        return [packet for _ in range(self.count - self.sent) for packet in super(FillingSource, self).read()]
+
+
 class ToyDecoder(StageThread):
     """One frame a packet; `fail_at` raises there."""
 
