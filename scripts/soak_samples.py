@@ -134,16 +134,6 @@ def latency_s(total: Mapping[Key, int], stream: str, quantile: float) -> float:
     return math.nan
 
 
-def crests(times_s: Sequence[float], values: Sequence[float], *, within_s: float) -> tuple[list[float], list[float]]:
-    """Return the highest value of each whole stretch of `within_s`, and when that began."""
-    stretches: dict[int, float] = {}
-    for time_s, value in zip(times_s, values, strict=True):
-        number = int((time_s - times_s[0]) // within_s)
-        stretches[number] = max(value, stretches.get(number, -math.inf))
-    whole = [number for number in stretches if times_s[0] + (number + 1) * within_s <= times_s[-1]]
-    return [times_s[0] + number * within_s for number in whole], [stretches[number] for number in whole]
-
-
 def slope(times_s: Sequence[float], values: Sequence[float]) -> Slope:
     """Fit a line by least squares.
 

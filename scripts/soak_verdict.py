@@ -15,7 +15,6 @@ from soak_samples import (
     Sample,
     Slope,
     by_label,
-    crests,
     grown,
     latency_s,
     slope,
@@ -31,9 +30,6 @@ if TYPE_CHECKING:
 MOST_RSS_MB_PER_H = 20.0
 MOST_THREADS_PER_H = 1.0
 MOST_DESCRIPTORS_PER_H = 1.0
-CREST_S = 60.0
-"""The most threads and descriptors in so many seconds count: streams that a fault holds down have none, and more of
-them are down when the machine is busy. That is no growth; what grows shows in the most, too."""
 SIGNIFICANT_ERRORS = 2.0
 """Standard errors by which a slope must exceed its bound to count."""
 MOST_TRACEBACKS = 0
@@ -95,8 +91,6 @@ class Quantity:
     name: str
     of: Callable[[Sample], float]
     most_per_h: float | None = None
-    crest_s: float | None = None
-    """Only the highest of so many seconds counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,10 +104,8 @@ class Table:
 
 QUANTITIES = (
     Quantity(name="RSS, MB", of=lambda sample: sample.rss_bytes / 1e6, most_per_h=MOST_RSS_MB_PER_H),
-    Quantity(name="threads", of=lambda sample: sample.threads, most_per_h=MOST_THREADS_PER_H, crest_s=CREST_S),
-    Quantity(
-        name="descriptors", of=lambda sample: sample.descriptors, most_per_h=MOST_DESCRIPTORS_PER_H, crest_s=CREST_S
-    ),
+    Quantity(name="threads", of=lambda sample: sample.threads, most_per_h=MOST_THREADS_PER_H),
+    Quantity(name="descriptors", of=lambda sample: sample.descriptors, most_per_h=MOST_DESCRIPTORS_PER_H),
     Quantity(name="child processes", of=lambda sample: sample.children),
     Quantity(name="files written, MB", of=lambda sample: sample.written_bytes / 1e6),
 )
@@ -144,11 +136,8 @@ def broken(story: Story) -> Iterator[str]:
 
 
 def growth(story: Story, quantity: Quantity) -> Slope:
-    """Fit a line through a quantity, or its crests, after warming up."""
-    times_s, values = [one.time_s for one in story.warm], [quantity.of(one) for one in story.warm]
-    if quantity.crest_s is not None:
-        times_s, values = crests(times_s, values, within_s=quantity.crest_s)
-    return slope(times_s, values)
+    """Fit a line through a quantity after warming up."""
+    return slope([sample.time_s for sample in story.warm], [quantity.of(sample) for sample in story.warm])
 
 
 def most_unaccounted(story: Story) -> int:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 import structlog
-from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,10 +27,6 @@ pytest_plugins = [
 
 # SVT-AV1 reads its log level once in a process, and tests open its encoder before vrseg does.
 os.environ.setdefault("SVT_LOG", "1")
-
-# A limit for each example would fail on a machine that has other work; where time matters, a test has its own.
-settings.register_profile("vrseg", deadline=None)
-settings.load_profile("vrseg")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

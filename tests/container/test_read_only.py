@@ -49,7 +49,6 @@ streams:
   door:
     source: {{uri: "synthetic:320x180@15"}}
     model: person
-    queue: {{max_age: 0s}}
     outputs: [{{uri: "{state}/door.mp4", gop: 500ms}}]
     results: [{{uri: "{state}/door.jsonl"}}]
 server: {{listen: "127.0.0.1:0"}}

@@ -42,6 +42,7 @@ class StubbornHeart:
 @pytest.fixture
 def heart(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(health, "Heartbeat", StubbornHeart)
+    monkeypatch.setattr(health, "PATIENCE_S", 0.2)
     StubbornHeart.hangs = threading.Event()
     StubbornHeart.fails = False
     StubbornHeart.beats = StubbornHeart.opened = 0
@@ -53,9 +54,7 @@ def test_a_cpu_is_well() -> None:
     assert asyncio.run(Health(None).ill()) == ""
 
 
-def test_a_gpu_that_hangs_is_ill_and_asked_once(heart: type[StubbornHeart], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "PATIENCE_S", 0.2)
-
+def test_a_gpu_that_hangs_is_ill_and_asked_once(heart: type[StubbornHeart]) -> None:
     async def main() -> None:
         one = Health(cast("Gpu", object()))
         async with one.at_work():

@@ -112,9 +112,7 @@ def test_a_live_stream_stays_young_drops_with_a_reason_and_does_not_grow(tmp_pat
 
     sizes = asyncio.run(main())
     ledger = trial.ledgers["slow"]
-    assert max(trial.encoders["slow"].ages_s) < MAX_AGE_S + 0.1, (
-        "what is on its way to the thread is not looked at again"
-    )
+    assert max(trial.encoders["slow"].ages_s) < MAX_AGE_S
     assert trial.sinks["slow"].packets <= 24
     assert set(ledger.dropped) <= {"queue_full", "max_age"}
     assert ledger.dropped.total() > 200
@@ -124,11 +122,11 @@ def test_a_live_stream_stays_young_drops_with_a_reason_and_does_not_grow(tmp_pat
 
 def test_the_stream_beside_it_is_not_slowed(tmp_path: Path) -> None:
     scene = "synthetic:320x180@20"
+    alone = Trial({"quick": (scene, 0.0)}, tmp_path)
+    asyncio.run(alone.run(5))
     both = Trial({"quick": (scene, 0.0), "slow": (scene, 0.5)}, tmp_path)
     asyncio.run(both.run(5))
-    quick = both.ledgers["quick"]
-    assert quick.delivered > 50
-    assert quick.delivered >= 0.9 * (quick.delivered + quick.dropped.total())
+    assert both.ledgers["quick"].delivered >= 0.9 * alone.ledgers["quick"].delivered
     assert both.ledgers["slow"].delivered < 20
 
 

@@ -175,7 +175,7 @@ def test_events_wait_on_disk_while_the_broker_is_dead(daemon: Daemon, site: Site
     site.broker.start()
     listener = Listener(site.broker.port, session=LISTENER)
     site.stack.callback(listener.close)
-    daemon.wait_for(lambda: waiting() == 0, 45, "they are delivered")
+    daemon.wait_for(lambda: waiting() == 0, 20, "they are delivered")
     wait_for(lambda: len(listener.payloads("site/told/event")) >= 2)
     heard = [event["event_id"] for event in listener.payloads("site/told/event")]
     wait_for(lambda: len((site.folder / "events.jsonl").read_text().splitlines()) >= len(heard))

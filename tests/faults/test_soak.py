@@ -123,19 +123,6 @@ def test_growth_within_the_noise_is_no_growth() -> None:
     assert list(verdict.broken(noise)) == []
 
 
-def test_streams_that_are_away_less_often_later_are_no_growth() -> None:
-    lot = random.Random(1)
-    busy = one_story(grows={"threads": lambda time_s: 82 - (lot.random() < 0.8 - time_s / HOUR_S / 2) * 12})
-    assert samples.slope([one.time_s for one in busy.samples], [one.threads for one in busy.samples]).per_hour > 3
-    assert list(verdict.broken(busy)) == []
-
-
-def test_the_crests_are_the_highest_of_whole_stretches() -> None:
-    times_s = [5.0, 6.0, 8.0, 9.0, 10.0, 11.0, 12.0]
-    assert samples.crests(times_s, [1, 3, 2, 5, 4, 6, 9], within_s=3.0) == ([5.0, 8.0], [3, 5])
-    assert samples.crests([], [], within_s=3.0) == ([], [])
-
-
 def test_a_line_through_a_minute_says_nothing_about_an_hour() -> None:
     growing = one_story(360.0, {"threads": lambda time_s: 40 + time_s})
     assert list(verdict.broken(growing)) == []

@@ -108,7 +108,7 @@ def test_a_slow_output_makes_a_live_stream_drop_frames_and_keeps_the_rest_young(
         await with_model(runner, lambda: run(stages, model=runner, ledger=ledger, ear=ear))
         entered, ended = books(ledger)
         assert entered == ended == 120
-        assert max(encoder.ages_s) < 0.45, "a frame that is on its way to the thread is not looked at again"
+        assert max(encoder.ages_s) < 0.35
         assert {reason for _, _, reason in ear.dropped} <= {"queue_full", "max_age"}
         assert len(ear.dropped) > 90
 
@@ -124,7 +124,7 @@ def test_a_slow_output_does_not_slow_the_stream_beside_it() -> None:
         def live(name: str, sink: ToySink) -> StreamStages:
             return toy_stream(
                 name,
-                lambda: ToySource(100, interval_s=0.02, live=True),
+                lambda: ToySource(150, interval_s=0.01, live=True),
                 sink,
                 policy="drop_oldest",
                 max_age_s=0.3,
@@ -138,7 +138,7 @@ def test_a_slow_output_does_not_slow_the_stream_beside_it() -> None:
             )
 
         await with_model(runner, both)
-        assert second.delivered >= 0.8 * 100
+        assert second.delivered >= 0.9 * 150
         assert first.delivered < 20
 
     asyncio.run(main())
@@ -434,9 +434,6 @@ def test_preprocessing_and_inference_that_only_ask_a_device_share_a_thread() -> 
 
 
 def test_a_device_that_is_busy_is_named_as_the_bottleneck_though_a_batch_always_waits_for_the_head() -> None:
-    class Engine(AskingEngine):
-        device_s = 0.1
-
     class Head(ToyHead):
         device_s = 0.001
 
@@ -444,8 +441,8 @@ def test_a_device_that_is_busy_is_named_as_the_bottleneck_though_a_batch_always_
         recorder = Recorder(Metrics(CollectorRegistry()), make_logger("text", "error"))
         ledger = Ledger("a", 6, recorder)
         recorder.add_stream(ledger)
-        runner = ModelRunner(toy_model(Engine(), head=Head(wait_s=0.11), max_batch=1), recorder)
-        stages = toy_stream("a", lambda: ToySource(15), ToySink())
+        runner = ModelRunner(toy_model(AskingEngine(), head=Head(wait_s=0.022), max_batch=1), recorder)
+        stages = toy_stream("a", lambda: ToySource(60), ToySink())
         await with_model(runner, lambda: run(stages, model=runner, ledger=ledger, ear=recorder))
         assert find_bottleneck(recorder.overall()).stage == "infer"
 
@@ -541,8 +538,7 @@ def test_a_slow_output_is_named_as_the_bottleneck(room: int, frames: int, work_s
         recorder = Recorder(Metrics(CollectorRegistry()), make_logger("text", "error"))
         ledger = Ledger("a", room, recorder)
         recorder.add_stream(ledger)
-        # Nothing else that a busy machine could be slow at: to fill the queue takes less time than to empty it.
-        stages = replace(toy_stream("a", lambda: FillingSource(frames), ToySink(work_s=work_s)), render=None)
+        stages = toy_stream("a", lambda: ToySource(frames), ToySink(work_s=work_s))
         await run(stages, model=None, ledger=ledger, ear=recorder)
         assert find_bottleneck(recorder.overall()).kind == "sink"
 

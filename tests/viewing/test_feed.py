@@ -147,12 +147,12 @@ def test_a_slow_picture_holds_up_nobody_and_one_frame() -> None:
             began_s = time.monotonic()
             for _ in range(1000):
                 tap.show(FRAME)
-            assert time.monotonic() - began_s < 0.5, "a picture takes a second"
+            assert time.monotonic() - began_s < 0.1
             picture = await feed.next(0, 5)
         assert picture is not None
         assert still.made == 1
 
-    run(scenario, Still(takes_s=1.0))
+    run(scenario, Still(takes_s=0.2))
 
 
 @pytest.mark.parametrize("error", [MediaError, MemoryError, OSError])

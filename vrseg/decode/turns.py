@@ -72,7 +72,7 @@ class _Job:
         try:
             next(self._steps)
         except StopIteration:
-            self.error = None
+            pass
         except BaseException as error:  # noqa: BLE001 -- it is raised again where the job came from
             self.error = error
         else:
